@@ -1,0 +1,1 @@
+"""The command line: argv, output, exit codes."""

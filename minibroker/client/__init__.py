@@ -1,0 +1,1 @@
+"""A Trio-native Kafka client: producer, consumer, admin. Works against any Kafka."""

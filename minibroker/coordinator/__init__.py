@@ -1,0 +1,1 @@
+"""The Trio shell between group state machines and their internal topic."""

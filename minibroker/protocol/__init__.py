@@ -1,0 +1,1 @@
+"""The Kafka wire protocol: codec, messages, error codes, framing. No I/O."""

@@ -1,0 +1,1 @@
+"""Listeners, connections, the nursery tree: the broker as a program."""

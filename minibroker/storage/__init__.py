@@ -1,0 +1,1 @@
+"""Segments, indexes, recovery, compaction and retention on files. Blocking calls; no Trio."""

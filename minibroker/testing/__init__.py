@@ -1,0 +1,1 @@
+"""A broker inside a test: context managers and a pytest plugin."""

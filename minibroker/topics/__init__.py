@@ -1,0 +1,1 @@
+"""Partitions and the catalog of topics: a Trio shell over storage."""
