@@ -5,6 +5,7 @@ Codes, names and which of them a client may retry: Apache Kafka 4.3, ``org.apach
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import ClassVar, Final
 
@@ -172,14 +173,16 @@ class ErrorCode(IntEnum):
 class KafkaError(Exception):
     """An error with a code of Kafka's, to be answered in a response or read from one.
 
-    ``message`` may go to the other side, so it names nothing secret.
+    ``message`` may go to the other side, so it names nothing secret. ``record_errors`` names the single records of a
+    batch that are at fault, each by its index in the batch and a message (Produce v8, KIP-467).
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.UNKNOWN_SERVER_ERROR
 
-    def __init__(self, message: str = "") -> None:
+    def __init__(self, message: str = "", record_errors: Sequence[tuple[int, str]] = ()) -> None:
         super().__init__(message)
         self.message = message
+        self.record_errors = record_errors
 
     def __str__(self) -> str:
         return f"{self.code.name}: {self.message or self.code.meaning}"
