@@ -1,0 +1,93 @@
+"""A look at the records of a batch without decoding them: where each begins, when, its key, and whether it has a value.
+
+Validation and compaction need no more, and records they keep are copied as they are.
+"""
+
+from typing import NamedTuple
+
+from minibroker.protocol.errors import InvalidRecord
+from minibroker.records.batch import BatchHeader
+from minibroker.records.varint import read_varint_tail
+
+
+class ScannedRecord(NamedTuple):
+    """One record within the payload: `payload[start:end]`; its offset delta is written at `offset_position`."""
+
+    start: int
+    end: int
+    offset_position: int
+    timestamp_delta: int
+    offset_delta: int
+    key: bytes | None
+    has_value: bool
+
+
+def scan_records(payload: bytes, header: BatchHeader) -> list[ScannedRecord]:
+    """Every record of the decompressed `payload`.
+
+    Raises InvalidRecord unless they fill it exactly and their offsets rise within the range the header gives.
+    """
+    if header.record_count < 0:
+        raise InvalidRecord(f"a batch cannot hold {header.record_count} records")
+    try:
+        records, end = _scan(payload, header)
+    except IndexError:
+        raise InvalidRecord(f"records end before the batch's count of {header.record_count}") from None
+    if end != len(payload):
+        raise InvalidRecord(f"{len(payload) - end} bytes follow the last record")
+    return records
+
+
+def _scan(payload: bytes, header: BatchHeader) -> tuple[list[ScannedRecord], int]:
+    """The hot loop, in the manner of `read_records`; the headers of a record are skipped unread."""
+    records: list[ScannedRecord] = []
+    append = records.append
+    new, cls = tuple.__new__, ScannedRecord
+    last_offset_delta = header.last_offset_delta
+    previous = -1
+    end = 0
+    for _ in range(header.record_count):
+        start = end
+        length = payload[start]
+        position = start + 1
+        if length > 127:
+            if (byte := payload[position]) < 128:
+                length += (byte << 7) - 128
+                position += 1
+            else:
+                length, position = read_varint_tail(payload, position, length)
+        end = position + (length >> 1)
+        delta = payload[position + 1]  # behind the attributes
+        position += 2
+        if delta > 127:
+            if (byte := payload[position]) < 128:
+                delta += (byte << 7) - 128
+                position += 1
+            else:
+                delta, position = read_varint_tail(payload, position, delta)
+        offset_position = position
+        offset = payload[position]
+        position += 1
+        if offset > 127:
+            if (byte := payload[position]) < 128:
+                offset += (byte << 7) - 128
+                position += 1
+            else:
+                offset, position = read_varint_tail(payload, position, offset)
+        size = payload[position]
+        position += 1
+        if size == 1:
+            key = None
+        else:
+            if size > 127:
+                size, position = read_varint_tail(payload, position, size)
+            key_start, position = position, position + (size >> 1)
+            key = payload[key_start:position]
+            length |= size
+        has_value = (size := payload[position]) != 1
+        # An odd zigzag number is negative: of a length or an offset that is an error, save -1 for null.
+        if (length | offset) & 1 or position >= end or not previous < offset >> 1 <= last_offset_delta:
+            raise InvalidRecord(f"record {len(records)} does not fit its length or its place in the batch")
+        previous = offset >> 1
+        append(new(cls, (start, end, offset_position, delta >> 1 ^ -(delta & 1), previous, key, has_value)))
+    return records, end

@@ -1,0 +1,172 @@
+"""What a broker checks before it appends a producer's batch, and the little it may change in it.
+
+The header, the CRC and the counts are checked always; single records are visited only where a topic's settings demand
+it: keys (a compacted topic), timestamps that the header alone cannot vouch for, another codec. Each refusal has Kafka's
+code, and where records are to blame `record_errors` names them (Produce v8, KIP-467).
+"""
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from minibroker.protocol.errors import CorruptMessage, InvalidRecord, InvalidTimestamp, KafkaError, MessageTooLarge
+from minibroker.records.batch import (
+    HEADER_BYTES,
+    MAGIC,
+    MAGIC_POSITION,
+    NO_TIMESTAMP,
+    BatchHeader,
+    TimestampType,
+    compute_crc,
+    decode_header,
+)
+from minibroker.records.compression import Codec
+from minibroker.records.record import read_payload
+from minibroker.records.rewrite import recompress, stamp
+from minibroker.records.scan import ScannedRecord, scan_records
+
+SMALLEST_RECORD_BYTES = 7  # one byte for each of its parts
+MAX_TIMESTAMP_MS = 2**63 - 1
+HOUR_MS = 3_600_000
+SHOWN_RECORD_ERRORS = 3
+
+
+@attrs.frozen(kw_only=True)
+class BatchLimits:
+    """What a topic's settings ask of a batch; the defaults are Kafka's."""
+
+    max_message_bytes: int = 1_048_588
+    """Of the whole batch as it is stored, header included (`max.message.bytes`)."""
+
+    max_decompressed_bytes: int = 64 * 1024 * 1024
+    """Of its records; asked only where they are visited."""
+
+    timestamp_type: TimestampType = TimestampType.CREATE_TIME
+    timestamp_before_max_ms: int = MAX_TIMESTAMP_MS
+    timestamp_after_max_ms: int = HOUR_MS
+    compacted: bool = False
+    """Whether every record needs a key."""
+
+    codec: Codec | None = None
+    """What batches are stored with (`compression.type`); None leaves it to the producer."""
+
+    codec_level: int | None = None
+
+
+def admit_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> tuple[memoryview, BatchHeader]:
+    """Check a producer's batch and make of it what is to be stored: the same memory unless another codec is due.
+
+    Raises what `validate_batch` does, and MessageTooLarge if the batch grew too large in the other codec.
+    """
+    header = validate_batch(batch, limits, now_ms)
+    if limits.codec is None or header.codec is limits.codec:
+        return batch, header
+    stored, header = recompress(
+        batch, header, limits.codec, limits.codec_level, max_bytes=limits.max_decompressed_bytes
+    )
+    _check_size(header, limits)
+    return memoryview(stored), header
+
+
+def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> BatchHeader:
+    """Check one batch of a producer and return its header; `batch` must be writable, as its time may be set in place.
+
+    Raises CorruptMessage (bytes damaged on the way), InvalidRecord (a batch that contradicts itself, or records that
+    are not allowed here), MessageTooLarge, InvalidTimestamp, UnsupportedCompressionType.
+    """
+    header = _decode(batch)
+    _check_size(header, limits)
+    if header.crc != compute_crc(batch):
+        raise CorruptMessage(f"the batch has CRC {compute_crc(batch):#010x} but says {header.crc:#010x}")
+    _check_header(header)
+    if limits.compacted:
+        _check_records(batch, header, limits, _reject_keyless, InvalidRecord)
+    if limits.timestamp_type is TimestampType.LOG_APPEND_TIME:
+        return stamp(batch, header, TimestampType.LOG_APPEND_TIME, now_ms)
+    return _check_timestamps(batch, header, limits, now_ms)
+
+
+def _decode(batch: memoryview) -> BatchHeader:
+    if not len(batch):
+        raise InvalidRecord("a request must bring one batch for each partition it names")
+    if len(batch) > MAGIC_POSITION and 0 <= batch[MAGIC_POSITION] < MAGIC:
+        raise InvalidRecord(f"magic {batch[MAGIC_POSITION]}: only record batches of format v2 are accepted")
+    header = decode_header(batch)
+    if header.size_bytes > len(batch):
+        raise CorruptMessage(f"a batch of {header.size_bytes} bytes is cut short at {len(batch)}")
+    if header.size_bytes < len(batch):
+        raise InvalidRecord("a request must bring exactly one batch for a partition")
+    return header
+
+
+def _check_size(header: BatchHeader, limits: BatchLimits) -> None:
+    if header.size_bytes > limits.max_message_bytes:
+        raise MessageTooLarge(
+            f"the batch has {header.size_bytes} bytes, the topic's max.message.bytes is {limits.max_message_bytes}"
+        )
+
+
+def _check_header(header: BatchHeader) -> None:
+    """Refuse a batch that contradicts itself, or claims what is not a producer's to claim."""
+    codec = header.codec
+    count = header.record_count
+    if header.base_offset != 0:
+        raise InvalidRecord(f"a producer's batch has base offset 0, not {header.base_offset}")
+    if count <= 0 or count != header.last_offset_delta + 1:
+        raise InvalidRecord(f"{count} records do not fit a last offset delta of {header.last_offset_delta}")
+    if codec is Codec.NONE and count * SMALLEST_RECORD_BYTES > header.size_bytes - HEADER_BYTES:
+        raise InvalidRecord(f"{count} records do not fit in {header.size_bytes} bytes")
+    if header.is_control:
+        raise InvalidRecord("a producer cannot write control records")
+    if header.producer_id < 0:
+        # Some clients leave 0 in the other producer fields; Kafka does not look at them either.
+        if header.is_transactional or header.producer_id != -1:
+            raise InvalidRecord(f"producer id {header.producer_id} is none")
+    elif header.base_sequence < 0 or header.producer_epoch < 0:
+        raise InvalidRecord(
+            f"producer {header.producer_id} has epoch {header.producer_epoch} and sequence {header.base_sequence}"
+        )
+
+
+def _check_timestamps(batch: memoryview, header: BatchHeader, limits: BatchLimits, now_ms: int) -> BatchHeader:
+    """Check the producer's times. The header's maximum speaks for all records while only the latest counts.
+
+    Returns the header, mended if its maximum is found to be wrong: searches by time rely on it.
+    """
+    if header.timestamp_type is TimestampType.LOG_APPEND_TIME:
+        raise InvalidTimestamp("a producer cannot set the timestamp type LogAppendTime")
+    earliest = now_ms - limits.timestamp_before_max_ms
+    latest = now_ms + limits.timestamp_after_max_ms
+    base = header.base_timestamp
+    if base <= header.max_timestamp <= latest and earliest <= 0:
+        return header
+
+    def reject_out_of_range(record: ScannedRecord) -> str | None:
+        timestamp = base + record.timestamp_delta
+        if timestamp == NO_TIMESTAMP or earliest <= timestamp <= latest:
+            return None
+        return f"timestamp {timestamp} is not within {max(earliest, 0)} and {latest}"
+
+    records = _check_records(batch, header, limits, reject_out_of_range, InvalidTimestamp)
+    maximum = base + max(record.timestamp_delta for record in records)
+    return header if maximum == header.max_timestamp else stamp(batch, header, header.timestamp_type, maximum)
+
+
+def _check_records(
+    batch: memoryview,
+    header: BatchHeader,
+    limits: BatchLimits,
+    reject: Callable[[ScannedRecord], str | None],
+    error: type[KafkaError],
+) -> Sequence[ScannedRecord]:
+    """Visit every record; raises `error` with the index and the fault of each that `reject` names."""
+    records = scan_records(read_payload(batch, header, limits.max_decompressed_bytes), header)
+    faults = [(index, fault) for index, record in enumerate(records) if (fault := reject(record)) is not None]
+    if faults:
+        shown = "; ".join(f"record {index}: {fault}" for index, fault in faults[:SHOWN_RECORD_ERRORS])
+        raise error(f"{len(faults)} of {len(records)} records are refused: {shown}", faults)
+    return records
+
+
+def _reject_keyless(record: ScannedRecord) -> str | None:
+    return "a compacted topic needs a key" if record.key is None else None
