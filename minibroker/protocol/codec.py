@@ -9,10 +9,12 @@ import struct
 from functools import cache
 from typing import Any, Final, TypeVar
 
+from minibroker.protocol.api import ApiKey
 from minibroker.protocol.decoder import Decoder, compile_decoder
 from minibroker.protocol.encoder import Encoder, compile_encoder
 from minibroker.protocol.errors import ProtocolError
 from minibroker.protocol.primitives import Gathered
+from minibroker.protocol.schema import Data
 
 MessageT = TypeVar("MessageT")
 
@@ -82,7 +84,11 @@ def encode_into(message: Any, version: int, out: bytearray, parts: Gathered) -> 
 
 
 def _is_flexible(cls: type[Any], version: int) -> bool:
-    if not cls.api.has_version(version):
+    if issubclass(cls, Data):
+        known, flexible = 0 <= version <= cls.max_version, False
+    else:
+        api: ApiKey = cls.api
+        known, flexible = api.has_version(version), api.is_flexible(version)
+    if not known:
         raise ValueError(f"{cls.__name__} has no version {version}")
-    flexible: bool = cls.api.is_flexible(version)
     return flexible

@@ -50,6 +50,13 @@ class Request(Generic[ResponseT_co]):
     api: ClassVar[ApiKey]
 
 
+class Data:
+    """Base of messages that are no request or response: they have versions 0 to ``max_version``, none flexible."""
+
+    __slots__ = ()
+    max_version: ClassVar[int]
+
+
 @attrs.frozen
 class VersionRange:
     """A span of versions, both ends inclusive."""
