@@ -1,1 +1,70 @@
-"""The command line: argv, output, exit codes."""
+"""The command line: argv, output, exit codes.
+
+`main` looks at the first word only and imports the one module that serves it: a broker that starts does not load what
+a table needs.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+COMMANDS: Final = {
+    "serve": "Run a broker.",
+    "produce": "Send records to a topic: from arguments, a file or standard input.",
+    "consume": "Print the records of topics, from any position, alone or in a group.",
+    "admin": "Look after topics, settings, records, groups and the cluster.",
+    "check": "Examine the data directory of a broker that is not running.",
+    "bench": "Measure a broker, or compare two.",
+}
+
+SUCCESS: Final = 0
+FAILURE: Final = 1  # what was asked for could not be done
+USAGE: Final = 2  # what was asked for makes no sense, or the broker cannot start as it was told to
+BROKEN_PIPE: Final = 141  # as if SIGPIPE had ended the program, which is what a shell expects
+INTERRUPTED: Final = 130  # as if SIGINT had
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its status. Without `argv`, the arguments of the process."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run one command; its exit status. Whatever goes wrong is one line on standard error."""
+    try:
+        app, arguments = _application(argv)
+        return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or SUCCESS)
+    except BrokenPipeError:
+        _silence(sys.stdout)
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        from minibroker.cli.problems import describe
+
+        if (problem := describe(error)) is None:
+            raise
+        print(f"minibroker: {problem.message}", file=sys.stderr)
+        return problem.status
+
+
+def _application(argv: Sequence[str]) -> tuple[App, list[str]]:
+    if argv and argv[0] in COMMANDS:
+        app: App = import_module(f"minibroker.cli.{argv[0]}").app
+        return app, list(argv[1:])
+    from minibroker.cli.overview import overview
+
+    return overview(), list(argv)
+
+
+def _silence(stream: object) -> None:
+    """Keep the interpreter from flushing into the closed pipe, and complaining, as it exits."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # type: ignore[attr-defined]

@@ -130,7 +130,9 @@ def shown(value: object) -> str:
         return ", ".join(map(shown, value)) or "an empty list"
     if isinstance(value, int | float):
         return str(value)
-    return '"' + str(value).encode("unicode_escape").decode("ascii") + '"'
+    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    escaped = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
+    return f'"{"".join(escaped)}"'
 
 
 _AS_KAFKA: Final = object()
