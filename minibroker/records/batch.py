@@ -32,6 +32,7 @@ from minibroker.records.compression import Buffer, Codec, codec_of
 HEADER_BYTES = 61
 LENGTH_POSITION = 8
 LOG_OVERHEAD_BYTES = 12  # base offset and batch length: what the batch length does not count
+LEADER_EPOCH_POSITION = 12
 MAGIC_POSITION = 16
 CRC_POSITION = 17
 ATTRIBUTES_POSITION = 21  # where the CRC's range begins
@@ -50,7 +51,8 @@ NO_LEADER_EPOCH = -1
 MAX_SEQUENCE = 2**31 - 1  # sequences wrap to 0 after it
 
 HEADER = struct.Struct(">qiibIhiqqqhii")
-_OFFSET_AND_EPOCH = struct.Struct(">q4xi")
+_I64 = struct.Struct(">q")
+_I32 = struct.Struct(">i")
 _U32 = struct.Struct(">I")
 
 
@@ -186,5 +188,5 @@ def write_header(batch: bytearray | memoryview, header: BatchHeader) -> BatchHea
 
 def assign(batch: bytearray | memoryview, base_offset: int, leader_epoch: int) -> None:
     """Give a batch its place in the log, in place: base offset and leader epoch, the two fields the CRC leaves out."""
-    struct.pack_into(">q", batch, 0, base_offset)
-    struct.pack_into(">i", batch, 12, leader_epoch)
+    _I64.pack_into(batch, 0, base_offset)
+    _I32.pack_into(batch, LEADER_EPOCH_POSITION, leader_epoch)

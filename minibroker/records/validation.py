@@ -11,16 +11,20 @@ import attrs
 
 from minibroker.protocol.errors import CorruptMessage, InvalidRecord, InvalidTimestamp, KafkaError, MessageTooLarge
 from minibroker.records.batch import (
+    CONTROL_BIT,
     HEADER_BYTES,
     MAGIC,
     MAGIC_POSITION,
+    NO_PRODUCER_ID,
     NO_TIMESTAMP,
+    TIMESTAMP_TYPE_BIT,
+    TRANSACTIONAL_BIT,
     BatchHeader,
     TimestampType,
-    compute_crc,
     decode_header,
+    verify_crc,
 )
-from minibroker.records.compression import Codec
+from minibroker.records.compression import Codec, codec_of
 from minibroker.records.record import read_payload
 from minibroker.records.rewrite import recompress, stamp
 from minibroker.records.scan import ScannedRecord, scan_records
@@ -64,7 +68,7 @@ def admit_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> tuple[me
     stored, header = recompress(
         batch, header, limits.codec, limits.codec_level, max_bytes=limits.max_decompressed_bytes
     )
-    _check_size(header, limits)
+    _check_size(len(stored), limits)
     return memoryview(stored), header
 
 
@@ -75,10 +79,10 @@ def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> Batch
     are not allowed here), MessageTooLarge, InvalidTimestamp, UnsupportedCompressionType.
     """
     header = _decode(batch)
-    _check_size(header, limits)
-    if header.crc != compute_crc(batch):
-        raise CorruptMessage(f"the batch has CRC {compute_crc(batch):#010x} but says {header.crc:#010x}")
-    _check_header(header)
+    size_bytes = len(batch)
+    _check_size(size_bytes, limits)
+    verify_crc(batch)
+    _check_header(header, size_bytes)
     if limits.compacted:
         _check_records(batch, header, limits, _reject_keyless, InvalidRecord)
     if limits.timestamp_type is TimestampType.LOG_APPEND_TIME:
@@ -87,45 +91,45 @@ def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> Batch
 
 
 def _decode(batch: memoryview) -> BatchHeader:
-    if not len(batch):
-        raise InvalidRecord("a request must bring one batch for each partition it names")
-    if len(batch) > MAGIC_POSITION and 0 <= batch[MAGIC_POSITION] < MAGIC:
+    size_bytes = len(batch)
+    if size_bytes > MAGIC_POSITION and batch[MAGIC_POSITION] < MAGIC:
         raise InvalidRecord(f"magic {batch[MAGIC_POSITION]}: only record batches of format v2 are accepted")
+    if not size_bytes:
+        raise InvalidRecord("a request must bring one batch for each partition it names")
     header = decode_header(batch)
-    if header.size_bytes > len(batch):
-        raise CorruptMessage(f"a batch of {header.size_bytes} bytes is cut short at {len(batch)}")
-    if header.size_bytes < len(batch):
+    if header.size_bytes > size_bytes:
+        raise CorruptMessage(f"a batch of {header.size_bytes} bytes is cut short at {size_bytes}")
+    if header.size_bytes < size_bytes:
         raise InvalidRecord("a request must bring exactly one batch for a partition")
     return header
 
 
-def _check_size(header: BatchHeader, limits: BatchLimits) -> None:
-    if header.size_bytes > limits.max_message_bytes:
+def _check_size(size_bytes: int, limits: BatchLimits) -> None:
+    if size_bytes > limits.max_message_bytes:
         raise MessageTooLarge(
-            f"the batch has {header.size_bytes} bytes, the topic's max.message.bytes is {limits.max_message_bytes}"
+            f"the batch has {size_bytes} bytes, the topic's max.message.bytes is {limits.max_message_bytes}"
         )
 
 
-def _check_header(header: BatchHeader) -> None:
+def _check_header(header: BatchHeader, size_bytes: int) -> None:
     """Refuse a batch that contradicts itself, or claims what is not a producer's to claim."""
-    codec = header.codec
-    count = header.record_count
-    if header.base_offset != 0:
-        raise InvalidRecord(f"a producer's batch has base offset 0, not {header.base_offset}")
-    if count <= 0 or count != header.last_offset_delta + 1:
-        raise InvalidRecord(f"{count} records do not fit a last offset delta of {header.last_offset_delta}")
-    if codec is Codec.NONE and count * SMALLEST_RECORD_BYTES > header.size_bytes - HEADER_BYTES:
-        raise InvalidRecord(f"{count} records do not fit in {header.size_bytes} bytes")
-    if header.is_control:
+    # Unpacked at once: this runs for every request, and a property costs as much as all these comparisons.
+    base_offset, _, _, _, _, attributes, last_offset_delta, _, _, producer_id, epoch, sequence, count = header
+    codec = codec_of(attributes)
+    if base_offset != 0:
+        raise InvalidRecord(f"a producer's batch has base offset 0, not {base_offset}")
+    if count <= 0 or count != last_offset_delta + 1:
+        raise InvalidRecord(f"{count} records do not fit a last offset delta of {last_offset_delta}")
+    if codec is Codec.NONE and count * SMALLEST_RECORD_BYTES > size_bytes - HEADER_BYTES:
+        raise InvalidRecord(f"{count} records do not fit in {size_bytes} bytes")
+    if attributes & CONTROL_BIT:
         raise InvalidRecord("a producer cannot write control records")
-    if header.producer_id < 0:
+    if producer_id < 0:
         # Some clients leave 0 in the other producer fields; Kafka does not look at them either.
-        if header.is_transactional or header.producer_id != -1:
-            raise InvalidRecord(f"producer id {header.producer_id} is none")
-    elif header.base_sequence < 0 or header.producer_epoch < 0:
-        raise InvalidRecord(
-            f"producer {header.producer_id} has epoch {header.producer_epoch} and sequence {header.base_sequence}"
-        )
+        if attributes & TRANSACTIONAL_BIT or producer_id != NO_PRODUCER_ID:
+            raise InvalidRecord(f"producer id {producer_id} is none")
+    elif sequence < 0 or epoch < 0:
+        raise InvalidRecord(f"producer {producer_id} has epoch {epoch} and sequence {sequence}")
 
 
 def _check_timestamps(batch: memoryview, header: BatchHeader, limits: BatchLimits, now_ms: int) -> BatchHeader:
@@ -133,7 +137,7 @@ def _check_timestamps(batch: memoryview, header: BatchHeader, limits: BatchLimit
 
     Returns the header, mended if its maximum is found to be wrong: searches by time rely on it.
     """
-    if header.timestamp_type is TimestampType.LOG_APPEND_TIME:
+    if header.attributes & TIMESTAMP_TYPE_BIT:
         raise InvalidTimestamp("a producer cannot set the timestamp type LogAppendTime")
     earliest = now_ms - limits.timestamp_before_max_ms
     latest = now_ms + limits.timestamp_after_max_ms

@@ -38,5 +38,8 @@ def read_varint_tail(payload: bytes, position: int, first: int) -> tuple[int, in
     raise InvalidRecord("a variable-length integer has more than ten bytes")
 
 
-SMALL_VARINTS = tuple(encode_varint(value) for value in range(1 << 13))
-"""The numbers of one or two bytes: most lengths, and the offsets of all but the longest batches."""
+_ONE_BYTE = [bytes((byte,)) for byte in range(256)]
+
+# Put together from single bytes rather than encoded one by one: the table is built when the module is imported.
+SMALL_VARINTS = (*_ONE_BYTE[0:128:2], *(low + high for high in _ONE_BYTE[1:128] for low in _ONE_BYTE[128::2]))
+"""The encodings of 0 to 8191, one or two bytes: most lengths, and the offsets of all but the longest batches."""
