@@ -1,1 +1,52 @@
-"""A Trio-native Kafka client: producer, consumer, admin. Works against any Kafka."""
+"""A Trio-native Kafka client: producer, consumer, admin. Works against any Kafka.
+
+    from minibroker.client import Producer, Consumer, Admin
+
+Names are imported when they are first used, so a program that only produces does not load the consumer.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minibroker.client.batches import Delivery as Delivery
+    from minibroker.client.batches import RecordMetadata as RecordMetadata
+    from minibroker.client.errors import ClientClosed as ClientClosed
+    from minibroker.client.errors import ClientError as ClientError
+    from minibroker.client.errors import ConnectionFailed as ConnectionFailed
+    from minibroker.client.errors import ConnectionLost as ConnectionLost
+    from minibroker.client.errors import DeliveryTimeout as DeliveryTimeout
+    from minibroker.client.errors import NoOffset as NoOffset
+    from minibroker.client.errors import NotSupportedByBroker as NotSupportedByBroker
+    from minibroker.client.errors import RequestTimeout as RequestTimeout
+    from minibroker.client.metadata import TopicPartition as TopicPartition
+    from minibroker.client.producer import Producer as Producer
+    from minibroker.protocol.errors import KafkaError as KafkaError
+
+_HOMES = {
+    "batches": ("Delivery", "RecordMetadata"),
+    "errors": (
+        "ClientClosed",
+        "ClientError",
+        "ConnectionFailed",
+        "ConnectionLost",
+        "DeliveryTimeout",
+        "KafkaError",
+        "NoOffset",
+        "NotSupportedByBroker",
+        "RequestTimeout",
+    ),
+    "metadata": ("TopicPartition",),
+    "producer": ("Producer",),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_MODULES)  # derived from the one list above
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,0 +1,56 @@
+"""Background tasks that live as long as an `async with` block, without changing what the block raises.
+
+A bare nursery wraps every exception of its body in an ExceptionGroup; a user who writes `except ValueError` around
+`async with Producer(...)` should not have to know that there is a nursery inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
+from typing import Any
+
+import attrs
+import trio
+
+
+@attrs.define(eq=False)
+class BackgroundTasks:
+    """An async context manager: tasks started in it are cancelled at its end.
+
+    An exception of the body leaves as itself. An exception in a background task (a bug: errors of brokers are
+    handed to whoever waits for the answer) cancels the body and leaves in an ExceptionGroup, as from any nursery.
+    """
+
+    _manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+    _nursery: trio.Nursery | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether tasks can be started."""
+        return self._nursery is not None
+
+    def start(self, function: Callable[..., Awaitable[Any]], *arguments: object, name: str) -> None:
+        """Run `function(*arguments)` until it returns or the block ends."""
+        if self._nursery is None:
+            raise RuntimeError("use it in `async with`: its background tasks are not running")
+        self._nursery.start_soon(function, *arguments, name=name)
+
+    async def __aenter__(self) -> BackgroundTasks:
+        if self._manager is not None:
+            raise RuntimeError("it is open already")
+        self._manager = trio.open_nursery()
+        self._nursery = await self._manager.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._manager is not None
+        assert self._nursery is not None
+        manager, nursery = self._manager, self._nursery
+        self._manager = self._nursery = None
+        nursery.cancel_scope.cancel()
+        # The body's own exception is kept from the nursery, so that Python raises it again as it was.
+        await manager.__aexit__(None, None, None)
