@@ -32,6 +32,7 @@ Text = Callable[[bytes | None], bytes]
 Formatter = Callable[[Any], bytes]
 
 _TOKEN: Final = re.compile(r"%(.?)|\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
+_ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
 _ESCAPES: Final = {"n": b"\n", "r": b"\r", "t": b"\t", "0": b"\0", "\\": b"\\"}
 _DIRECTIVES: Final = "t p o T k K s S h R %"
 
@@ -46,7 +47,7 @@ def compile_format(text: str, show: Text) -> Formatter:
         position = token.end()
         directive, escape = token.groups()
         if escape is not None:
-            template += _escaped(escape).replace(b"%", b"%%")
+            template += _escaped("--format", escape).replace(b"%", b"%%")
         elif directive == "%":
             template += b"%%"
         else:
@@ -58,15 +59,25 @@ def compile_format(text: str, show: Text) -> Formatter:
     return lambda record: frozen % tuple([field(record) for field in fields])
 
 
+def unescape(flag: str, text: str) -> bytes:
+    r"""The bytes that a flag's text stands for, with its escapes (`\\t`, `\\x1f`) read; raises CommandError."""
+    parts = bytearray()
+    position = 0
+    for token in _ESCAPE.finditer(text):
+        parts += text[position : token.start()].encode() + _escaped(flag, token[1])
+        position = token.end()
+    return bytes(parts + text[position:].encode())
+
+
 def _literal(text: str) -> bytes:
     return text.encode().replace(b"%", b"%%")
 
 
-def _escaped(escape: str) -> bytes:
+def _escaped(flag: str, escape: str) -> bytes:
     if escape.startswith("x"):
         return bytes.fromhex(escape[1:])
     if escape not in _ESCAPES:
-        raise CommandError(rf"--format knows \n \r \t \0 \\ \xHH, found \{escape}")
+        raise CommandError(rf"{flag} knows \n \r \t \0 \\ \xHH, found \{escape}")
     return _ESCAPES[escape]
 
 

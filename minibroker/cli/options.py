@@ -8,7 +8,11 @@ from cyclopts import Parameter
 
 BrokerOption = Annotated[
     str,
-    Parameter(name=("--broker", "-b"), help="Address of any broker of the cluster, HOST:PORT; several with commas."),
+    Parameter(
+        name=("--broker", "-b"),
+        env_var="MINIBROKER_BROKER",
+        help="Address of any broker of the cluster, HOST:PORT; several with commas.",
+    ),
 ]
 DEFAULT_BROKER = "127.0.0.1:9092"
 

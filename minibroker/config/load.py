@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 _PREFIX: Final = "MINIBROKER_"
+_CLIENTS_OWN: Final = "MINIBROKER_BROKER"  # where our client programs find a broker, no setting of one
 # Kubernetes tells every container of a service called "minibroker" in variables like these, which are not meant for us.
 _KUBERNETES: Final = re.compile(r"MINIBROKER_(SERVICE_(HOST|PORT.*)|PORT(_\d+_(TCP|UDP).*)?)")
 
@@ -83,7 +84,7 @@ def from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, RawV
     """MINIBROKER_LOG_RETENTION_MS is log.retention.ms; what begins with `minibroker.` does not repeat the word."""
     known = {attribute_name(name).upper(): name for name in broker_settings()}
     for variable, text in environment.items():
-        if variable.startswith(_PREFIX) and not _KUBERNETES.fullmatch(variable):
+        if variable.startswith(_PREFIX) and variable != _CLIENTS_OWN and not _KUBERNETES.fullmatch(variable):
             short = variable.removeprefix(_PREFIX)
             name = known.get(short) or known.get(variable) or short.lower().replace("_", ".")
             yield name, RawValue(text, f"environment variable {variable}", from_text)
