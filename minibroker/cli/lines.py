@@ -21,6 +21,7 @@ class LineReader:
 
     descriptor: int
     delimiter: bytes
+    block_bytes: int = BLOCK_BYTES
     _rest: bytes = b""
 
     async def next_lines(self) -> list[bytes]:
@@ -29,7 +30,9 @@ class LineReader:
         What follows the last delimiter is a line too, unless it is empty. Reads in a thread, which is left behind if
         the caller is cancelled: a terminal or a pipe may never yield anything again.
         """
-        while block := await trio.to_thread.run_sync(os.read, self.descriptor, BLOCK_BYTES, abandon_on_cancel=True):
+        while block := await trio.to_thread.run_sync(
+            os.read, self.descriptor, self.block_bytes, abandon_on_cancel=True
+        ):
             lines = (self._rest + block).split(self.delimiter)
             self._rest = lines.pop()
             if lines:

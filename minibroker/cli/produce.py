@@ -64,7 +64,7 @@ class ProduceOptions:
 
 
 @app.default
-def produce(topic: str, *messages: str, options: ProduceOptions = ProduceOptions()) -> int:  # frozen
+def produce(topic: str, /, *messages: str, options: ProduceOptions = ProduceOptions()) -> int:  # frozen
     """Send records to TOPIC.
 
     Parameters
