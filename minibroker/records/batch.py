@@ -30,7 +30,6 @@ from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.compression import Buffer, Codec, codec_of
 
 HEADER_BYTES = 61
-LENGTH_POSITION = 8
 LOG_OVERHEAD_BYTES = 12  # base offset and batch length: what the batch length does not count
 LEADER_EPOCH_POSITION = 12
 MAGIC_POSITION = 16
