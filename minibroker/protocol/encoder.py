@@ -70,6 +70,9 @@ class _EncoderSource:
         """Return code that is true when the field holds something else than its default."""
         if isinstance(member.default, attrs.Factory):  # type: ignore[arg-type]
             return subject
+        if isinstance(member.kind, StructKind):
+            default = self.source.refer("default", member.kind.cls())
+            return f"({subject} is not None and {subject} != {default})"
         if member.default is None:
             return f"{subject} is not None"
         return f"{subject} != {self.source.literal(member.default)}"

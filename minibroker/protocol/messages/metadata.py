@@ -2,7 +2,7 @@
 
 - v1 adds racks, the controller and ``is_internal``. Null topics mean all; before, an empty list did.
 - v2 adds the cluster id, v3 the throttle time.
-- v4 lets the client forbid automatic creation, which older versions imply (KIP-204).
+- v4 lets the client forbid automatic creation, which older versions imply.
 - v5 lists offline replicas, v7 the leader epoch (KIP-320).
 - v8 to v10 report what the client may do with the cluster (KIP-430; DescribeCluster took over with KIP-700), v8 and
   later what it may do with each topic.
