@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from minibroker.client.batches import Delivery as Delivery
     from minibroker.client.batches import RecordMetadata as RecordMetadata
+    from minibroker.client.consumer import Consumer as Consumer
+    from minibroker.client.coordinator import CommittedOffset as CommittedOffset
     from minibroker.client.errors import ClientClosed as ClientClosed
     from minibroker.client.errors import ClientError as ClientError
     from minibroker.client.errors import ConnectionFailed as ConnectionFailed
@@ -22,11 +24,18 @@ if TYPE_CHECKING:
     from minibroker.client.errors import NotSupportedByBroker as NotSupportedByBroker
     from minibroker.client.errors import RequestTimeout as RequestTimeout
     from minibroker.client.metadata import TopicPartition as TopicPartition
+    from minibroker.client.offsets import Isolation as Isolation
+    from minibroker.client.partition_state import ConsumerRecord as ConsumerRecord
+    from minibroker.client.partition_state import Seek as Seek
+    from minibroker.client.partition_state import Start as Start
     from minibroker.client.producer import Producer as Producer
+    from minibroker.client.reading import RecordBatch as RecordBatch
     from minibroker.protocol.errors import KafkaError as KafkaError
 
 _HOMES = {
     "batches": ("Delivery", "RecordMetadata"),
+    "consumer": ("Consumer",),
+    "coordinator": ("CommittedOffset",),
     "errors": (
         "ClientClosed",
         "ClientError",
@@ -39,7 +48,10 @@ _HOMES = {
         "RequestTimeout",
     ),
     "metadata": ("TopicPartition",),
+    "offsets": ("Isolation",),
+    "partition_state": ("ConsumerRecord", "Seek", "Start"),
     "producer": ("Producer",),
+    "reading": ("RecordBatch",),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -171,6 +171,14 @@ class Delivery:
             raise trio.WouldBlock
         return self._result(batch, index)
 
+    @property
+    def error(self) -> KafkaError | None:
+        """Why it was given up; None while it is under way and once it is stored."""
+        batch, index = self._locate()
+        if batch.error is None:
+            return None
+        return type(batch.error)(batch.record_errors.get(index) or batch.error.message)
+
     def _locate(self) -> tuple[Batch, int]:
         batch, index = self._batch, self._index
         while batch.halves is not None:

@@ -132,7 +132,7 @@ class Cluster:
                 failures += 1
                 self.refresh_error = error
             else:
-                failures = 0
+                failures = failures + 1 if self._topics_missing() else 0
                 self.refresh_error = None
             self._refreshes += 1
             self._refreshed.set()
@@ -143,6 +143,12 @@ class Cluster:
             # Also after a success: what made it stale may take a moment to settle, and must not become a busy loop.
             with trio.move_on_after(self.settings.retry_backoff.pause_s(max(failures, 1))):
                 await self._refresh_urgent.wait()
+
+    def _topics_missing(self) -> bool:
+        """Whether a watched topic is not there (yet), or without a leader somewhere: then ask again before long."""
+        topics = (self.info.topics.get(name) for name in self._watched)
+        codes = (topic.error_code for topic in topics if topic is not None)
+        return any(code and error_for(code).code.retriable for code in codes)
 
     async def _refresh_once(self) -> None:
         from minibroker.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
