@@ -15,10 +15,10 @@ from typing import Any, Final
 
 import attrs
 
-from minibroker.protocol.api import ApiKey, request_header_version, response_header_version
+from minibroker.protocol.api import NEVER, ApiKey, request_header_version, response_header_version
 from minibroker.protocol.codec import encode_into
 from minibroker.protocol.errors import ProtocolError
-from minibroker.protocol.primitives import BYTES_LIKE, MAX_STRING_BYTES, Gathered, skip_tagged_fields
+from minibroker.protocol.primitives import MAX_STRING_BYTES, Gathered, size_bytes, skip_tagged_fields
 from minibroker.protocol.schema import Request, Response
 
 LENGTH_BYTES: Final = 4
@@ -57,8 +57,8 @@ def decode_request_header(frame: memoryview) -> tuple[RequestHeader, int]:
                 raise ProtocolError(f"request header: client_id of {length} bytes is not possible here")
             client_id = str(frame[position:end], "utf-8")
             position = end
-        if api_key in _KEYS and request_header_version(_KEYS[api_key], api_version) == 2:
-            position, _ = skip_tagged_fields(frame, position, MAX_HEADER_TAGS)
+        if api_version >= _FLEXIBLE_FROM.get(api_key, NEVER):
+            position, _ = skip_tagged_fields(frame, position, MAX_HEADER_TAGS) if frame[position] else (position + 1, 0)
     except (struct.error, IndexError):
         raise ProtocolError("a request header ends too early") from None
     except UnicodeDecodeError:
@@ -113,16 +113,12 @@ def _framed(out: bytearray, message: Request[Any] | Response, version: int) -> G
     """Encode the message behind its header and fill in the length of the frame."""
     parts: Gathered = [out]
     encode_into(message, version, out, parts)
-    size_bytes = len(out) if len(parts) == 1 else sum([_size_bytes(part) for part in parts])
+    total_bytes = len(out) if len(parts) == 1 else sum([size_bytes(part) for part in parts])
     try:
-        _LENGTH.pack_into(out, 0, size_bytes - LENGTH_BYTES)
+        _LENGTH.pack_into(out, 0, total_bytes - LENGTH_BYTES)
     except struct.error:
-        raise ValueError(f"a frame of {size_bytes} bytes is larger than its length field can say") from None
+        raise ValueError(f"a frame of {total_bytes} bytes is larger than its length field can say") from None
     return parts
 
 
-def _size_bytes(part: Any) -> int:
-    return len(part) if isinstance(part, BYTES_LIKE) else part.size_bytes
-
-
-_KEYS: Final = {int(key): key for key in ApiKey}
+_FLEXIBLE_FROM: Final = {int(key): key.flexible_from for key in ApiKey}

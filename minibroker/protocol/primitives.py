@@ -49,12 +49,12 @@ def read_long_uvarint(buffer: memoryview, position: int, first: int) -> tuple[in
 
 def uvarint(value: int) -> bytes:
     """Encode an unsigned varint."""
-    out = bytearray()
+    groups = []
     while value > 127:
-        out.append(value & 127 | 128)
+        groups.append(value & 127 | 128)
         value >>= 7
-    out.append(value)
-    return bytes(out)
+    groups.append(value)
+    return bytes(groups)
 
 
 def compact_string_length(length: int) -> bytes:
@@ -93,15 +93,23 @@ def put_records(records: Any, out: bytearray, parts: Gathered, compact: bool) ->
     if records is None:
         out += b"\0" if compact else b"\xff\xff\xff\xff"
         return out
-    pieces = records if isinstance(records, (list, tuple)) else (records,)
-    size_bytes = sum([len(piece) if isinstance(piece, BYTES_LIKE) else piece.size_bytes for piece in pieces])
-    out += uvarint(size_bytes + 1) if compact else _INT32.pack(size_bytes)
-    if not size_bytes:
+    several = isinstance(records, (list, tuple))
+    total_bytes = sum([size_bytes(piece) for piece in records]) if several else size_bytes(records)
+    out += uvarint(total_bytes + 1) if compact else _INT32.pack(total_bytes)
+    if not total_bytes:
         return out
-    parts += pieces
+    if several:
+        parts += records
+    else:
+        parts.append(records)
     rest = bytearray()
     parts.append(rest)
     return rest
+
+
+def size_bytes(part: Any) -> int:
+    """Return how many bytes a buffer or a file range will put on the wire."""
+    return len(part) if isinstance(part, BYTES_LIKE) else part.size_bytes
 
 
 def bad_length(name: str, length: int) -> ProtocolError:
