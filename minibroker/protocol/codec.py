@@ -7,20 +7,16 @@ from __future__ import annotations
 
 import struct
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.decoder import Decoder, compile_decoder
 from minibroker.protocol.encoder import Encoder, compile_encoder
 from minibroker.protocol.errors import ProtocolError
 from minibroker.protocol.primitives import Gathered
-from minibroker.protocol.schema import Data
+from minibroker.protocol.schema import Data, Message
 
-MessageT = TypeVar("MessageT")
-
-MAX_ELEMENTS: Final = 1_000_000
-"""How many array elements and unknown tags a message may have in all, unless the caller says otherwise. Without such
-a bound a frame of a few megabytes, full of empty elements, would become gigabytes of objects and stall its reader."""
+MessageT = TypeVar("MessageT", bound=Message)
 
 
 @cache
@@ -36,15 +32,16 @@ def encoder(cls: type[Any], version: int) -> Encoder:
 
 
 def decode(
-    cls: type[MessageT], version: int, buffer: memoryview, position: int = 0, max_elements: int = MAX_ELEMENTS
+    cls: type[MessageT], version: int, buffer: memoryview, position: int = 0, max_elements: int | None = None
 ) -> tuple[MessageT, int]:
     """Decode the message that begins at ``position``; return it and where it ends.
 
-    Records in it are views of ``buffer``; everything else is copied. Raises ProtocolError, whatever the bytes.
+    Records in it are views of ``buffer``; everything else is copied. ``max_elements`` replaces the limit of the class
+    (see ``Message``). Raises ProtocolError, whatever the bytes.
     """
     try:
         function = decoder(cls, version)  # type: ignore[arg-type]  # mypy takes the class for an instance
-        return function(buffer, position, max_elements)
+        return function(buffer, position, cls.max_elements if max_elements is None else max_elements)
     except (struct.error, IndexError):
         raise ProtocolError(f"{cls.__name__} v{version} ends too early") from None
     except UnicodeDecodeError:
@@ -52,7 +49,7 @@ def decode(
 
 
 def decode_message(
-    cls: type[MessageT], version: int, buffer: memoryview, position: int = 0, max_elements: int = MAX_ELEMENTS
+    cls: type[MessageT], version: int, buffer: memoryview, position: int = 0, max_elements: int | None = None
 ) -> MessageT:
     """Decode a message that must end where the buffer does. Raises ProtocolError."""
     message, end = decode(cls, version, buffer, position, max_elements)
@@ -61,7 +58,7 @@ def decode_message(
     return message
 
 
-def encode(message: Any, version: int) -> Gathered:
+def encode(message: Message, version: int) -> Gathered:
     """Encode a message; return the buffers to gather, records and file ranges among them as they came.
 
     Raises ValueError for what the version cannot express: a field it lacks, a null, a number or string too large.
@@ -72,7 +69,7 @@ def encode(message: Any, version: int) -> Gathered:
     return parts
 
 
-def encode_into(message: Any, version: int, out: bytearray, parts: Gathered) -> None:
+def encode_into(message: Message, version: int, out: bytearray, parts: Gathered) -> None:
     """Encode a message behind what ``out``, the last of ``parts``, holds already. Raises ValueError."""
     try:
         function = encoder(type(message), version)  # type: ignore[arg-type]  # as above

@@ -36,21 +36,33 @@ class FileRange(Protocol):
         """How many bytes will be sent in its place."""
 
 
-class Response:
-    """Base of all responses."""
+class Message:
+    """Base of everything that can be decoded and encoded on its own.
+
+    ``max_elements`` limits the array elements and unknown tags of one message, all arrays together. Without a limit a
+    frame of a few megabytes, full of empty elements, would become gigabytes of objects and stall its reader.
+    """
 
     __slots__ = ()
+    max_elements: ClassVar[int] = 100_000
+
+
+class Response(Message):
+    """Base of all responses. They come from a broker, and the metadata of a large cluster is large."""
+
+    __slots__ = ()
+    max_elements = 2_000_000
     api: ClassVar[ApiKey]
 
 
-class Request(Generic[ResponseT_co]):
+class Request(Message, Generic[ResponseT_co]):
     """Base of all requests; its parameter is the response that answers it."""
 
     __slots__ = ()
     api: ClassVar[ApiKey]
 
 
-class Data:
+class Data(Message):
     """Base of messages that are no request or response: they have versions 0 to ``max_version``, none flexible."""
 
     __slots__ = ()

@@ -20,6 +20,7 @@ from minibroker.protocol.decoder import compile_decoder
 from minibroker.protocol.encoder import compile_encoder
 from minibroker.protocol.errors import ProtocolError
 from minibroker.protocol.messages.create_topics import CreateTopicsRequest
+from minibroker.protocol.messages.delete_groups import DeletableGroupResult, DeleteGroupsResponse
 from minibroker.protocol.messages.describe_topic_partitions import Cursor, DescribeTopicPartitionsRequest
 from minibroker.protocol.messages.fetch import EpochEndOffset, FetchableTopicResponse, FetchResponse, PartitionData
 from minibroker.protocol.messages.heartbeat import HeartbeatRequest
@@ -296,6 +297,15 @@ def test_elements_of_a_message_are_limited() -> None:
     assert decode_message(ListGroupsRequest, 4, memoryview(tags), max_elements=5000) == ListGroupsRequest()
     with pytest.raises(ProtocolError, match="5000 elements"):
         decode(ListGroupsRequest, 4, memoryview(tags), max_elements=4999)
+
+
+def test_limit_of_requests_is_the_lower_one() -> None:
+    """Without being told, a broker takes 100,000 elements from a client, and a client more from a broker."""
+    names = uvarint(100_002) + b"\x01" * 100_001 + b"\0"
+    with pytest.raises(ProtocolError, match="100001 elements"):
+        decode_message(ListGroupsRequest, 4, memoryview(names))
+    response = wire(DeleteGroupsResponse(results=[DeletableGroupResult()] * 100_001), 2)
+    assert len(decode_message(DeleteGroupsResponse, 2, memoryview(response)).results) == 100_001
 
 
 def test_limit_holds_for_nested_arrays_together() -> None:
