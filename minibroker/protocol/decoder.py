@@ -1,7 +1,7 @@
 """Compiles the decode function of a message class in one version.
 
 The function is straight-line code for exactly that version. It fills instances made with ``object.__new__``, which
-costs a fifth of a call of their ``__init__``, and reads each run of fixed-size fields, with the length prefix that
+costs a third of a call of their ``__init__``, and reads each run of fixed-size fields, with the length prefix that
 follows it, in one ``struct`` call.
 
 What hostile bytes could do, and what stops it here: a length or count past the end (checked before use), a count
