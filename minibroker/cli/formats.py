@@ -9,27 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final
 
 from minibroker.cli.problems import CommandError
-
-
-class PrintedRecord(Protocol):
-    """What a format can show of a record; `minibroker.client`'s consumed records are such."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp_ms: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes | None], ...]
-
+from minibroker.client.partition_state import ConsumerRecord
 
 Text = Callable[[bytes | None], bytes]
 """How bytes of a record appear: as they are, or made safe for a terminal; and what stands for null."""
 
-Formatter = Callable[[Any], bytes]
+Formatter = Callable[[ConsumerRecord], bytes]
 
 _TOKEN: Final = re.compile(r"%(.?)|\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(x[0-9a-fA-F]{2}|.?)", re.DOTALL)
@@ -40,7 +28,7 @@ _DIRECTIVES: Final = "t p o T k K s S h R %"
 def compile_format(text: str, show: Text) -> Formatter:
     """A function from a record to the bytes that `text` makes of it; raises CommandError for an unknown directive."""
     template = bytearray()
-    getters: list[Callable[[PrintedRecord], object]] = []
+    getters: list[Callable[[ConsumerRecord], object]] = []
     position = 0
     for token in _TOKEN.finditer(text):
         template += _literal(text[position : token.start()])
@@ -85,7 +73,7 @@ def _length(data: bytes | None) -> int:
     return -1 if data is None else len(data)
 
 
-def _field(directive: str, show: Text) -> tuple[bytes, Callable[[PrintedRecord], object]]:
+def _field(directive: str, show: Text) -> tuple[bytes, Callable[[ConsumerRecord], object]]:
     match directive:
         case "t":
             return b"%b", lambda record: record.topic.encode()
@@ -110,6 +98,6 @@ def _field(directive: str, show: Text) -> tuple[bytes, Callable[[PrintedRecord],
     raise CommandError(f"--format knows {', '.join(f'%{one}' for one in _DIRECTIVES.split())}, found %{directive}")
 
 
-def show_headers(record: PrintedRecord, show: Text) -> bytes:
+def show_headers(record: ConsumerRecord, show: Text) -> bytes:
     """name=value,name=value: kcat's form."""
     return b",".join([b"%b=%b" % (show(name.encode()), show(value)) for name, value in record.headers])

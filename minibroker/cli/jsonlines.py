@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from minibroker.cli.formats import PrintedRecord
 from minibroker.cli.problems import CommandError
+from minibroker.client.partition_state import ConsumerRecord
 from minibroker.config.setting import shown
 
 _FIELDS: Final = frozenset({"topic", "partition", "offset", "timestamp", "key", "value", "headers"})
@@ -33,7 +33,7 @@ class InputRecord(NamedTuple):
     partition: int | None = None
 
 
-def record_to_json(record: PrintedRecord) -> bytes:
+def record_to_json(record: ConsumerRecord) -> bytes:
     """One line, with its newline. Field order is fixed."""
     return orjson.dumps(
         {

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from minibroker.cli.formats import Formatter, PrintedRecord, Text, compile_format
+from minibroker.cli.formats import Formatter, Text, compile_format
 from minibroker.cli.jsonlines import record_to_json
 from minibroker.cli.terminal import printable
+from minibroker.client.partition_state import ConsumerRecord
+from minibroker.records.record import Record
 
 STANDARD_OUTPUT: Final = 1
 
-Printer = Callable[[Sequence[PrintedRecord]], bytes]
+Printer = Callable[[str, int, Sequence[Record]], bytes]
+"""Makes bytes of records of one partition: (topic, partition, records)."""
 
 
 def shown_text(null: bytes, *, on_terminal: bool) -> Text:
@@ -25,7 +28,7 @@ def shown_text(null: bytes, *, on_terminal: bool) -> Text:
 def plain_printer(show: Text, *, on_terminal: bool) -> Printer:
     """The value and a newline. A million a second, when nothing has to be replaced."""
 
-    def printed(records: Sequence[PrintedRecord]) -> bytes:
+    def printed(_topic: str, _partition: int, records: Sequence[Record]) -> bytes:
         values = [record.value for record in records]
         if on_terminal or None in values:
             values = [show(value) for value in values]
@@ -38,12 +41,16 @@ def plain_printer(show: Text, *, on_terminal: bool) -> Printer:
 def format_printer(format_text: str, show: Text) -> Printer:
     """What the format string makes of each record, and nothing in between; raises CommandError."""
     one: Formatter = compile_format(format_text, show)
-    return lambda records: b"".join([one(record) for record in records])
+
+    def printed(topic: str, partition: int, records: Sequence[Record]) -> bytes:
+        return b"".join([one(ConsumerRecord(topic, partition, *record)) for record in records])
+
+    return printed
 
 
-def json_printer(records: Sequence[PrintedRecord]) -> bytes:
+def json_printer(topic: str, partition: int, records: Sequence[Record]) -> bytes:
     """One JSON object per line."""
-    return b"".join([record_to_json(record) for record in records])
+    return b"".join([record_to_json(ConsumerRecord(topic, partition, *record)) for record in records])
 
 
 def write_all(data: bytes) -> None:

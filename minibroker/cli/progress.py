@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S: Final = 0.5  # nobody needs a bar for less, nor the time it takes to load rich
 REFRESH_S: Final = 0.1
+WORTH_MEASURING: Final = 1_000
 
 
 class Meter:
@@ -42,6 +43,10 @@ class Meter:
             print(line, file=sys.stderr)
         else:
             self._progress.console.print(line, markup=False, highlight=False)
+
+    def figures(self) -> str:
+        """What to add to a summary: the speed, if there was enough to speak of one."""
+        return f", {self.speed()}" if self.records >= WORTH_MEASURING else ""
 
     def speed(self) -> str:
         """The figures: size, time, records per second."""

@@ -1,17 +1,25 @@
-"""Whether there is a cluster at all: asked before a program settles down to retry and wait, as Kafka's clients do."""
+"""What there is to talk to: asked before a program settles down to retry and wait, as Kafka's clients do."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from minibroker.cli.problems import CommandError
 from minibroker.client.address import Address, parse_addresses
 from minibroker.client.cluster import Cluster
+from minibroker.client.metadata import ClusterInfo
 from minibroker.client.settings import ClusterSettings
 
 
-async def check_reachable(broker: str) -> None:
-    """Raise at once if no broker answers: KafkaError that says why, CommandError if `broker` is no address."""
-    async with Cluster(ClusterSettings(bootstrap=bootstrap_addresses(broker))) as cluster:
-        await cluster.refresh()
+async def look_up(broker: str, topics: Iterable[str] = ()) -> ClusterInfo:
+    """The cluster and these topics, without creating any.
+
+    Raises at once if no broker answers: KafkaError that says why, CommandError if `broker` is no address.
+    """
+    settings = ClusterSettings(bootstrap=bootstrap_addresses(broker), allow_auto_create_topics=False)
+    async with Cluster(settings) as cluster:
+        cluster.watch(topics)
+        return await cluster.refresh()
 
 
 def bootstrap_addresses(broker: str) -> tuple[Address, ...]:

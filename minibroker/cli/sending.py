@@ -22,7 +22,7 @@ from minibroker.cli.jsonlines import InputRecord
 from minibroker.cli.lines import GivenLines, Input, LineReader
 from minibroker.cli.problems import CommandError, one_line
 from minibroker.cli.progress import Meter, counted
-from minibroker.cli.reach import check_reachable
+from minibroker.cli.reach import look_up
 from minibroker.client.batches import Delivery
 from minibroker.client.producer import Producer
 from minibroker.protocol.errors import ErrorCode, KafkaError
@@ -130,7 +130,7 @@ class Sending:
 async def run_sending(topic: str, source: Input, read: Callable[[bytes], InputRecord], options: ProduceOptions) -> int:
     """Send everything; the exit status. Raises CommandError and KafkaError for what keeps it from beginning."""
     lines = source.open()
-    await check_reachable(options.broker)
+    await look_up(options.broker)
     with Meter(total_bytes=source.size_bytes, quiet=options.quiet or source.is_terminal) as meter:
         producer = Producer(
             options.broker,
@@ -163,13 +163,10 @@ async def _watch_signals(sending: Sending, everything: trio.CancelScope, task_st
 
 
 def _summary(sending: Sending, meter: Meter) -> str:
+    parts = [f"{counted(sending.acknowledged, 'record')} sent to {sending.topic}{meter.figures()}"]
     if sending.acknowledged == 1 and sending.last is not None:
         stored = sending.last.result_nowait()
         parts = [f"1 record sent to {sending.topic}: partition {stored.partition}, offset {stored.offset}"]
-    else:
-        parts = [f"{counted(sending.acknowledged, 'record')} sent to {sending.topic}"]
-    if sending.acknowledged > 1:
-        parts.append(meter.speed())
     if sending.failed:
         parts.append(f"{sending.failed:,} refused")
     if sending.unanswered:

@@ -1,18 +1,16 @@
 """What the consumer's flags make of records, and which flags it refuses."""
 
-from collections.abc import Sequence
-
 import orjson
 import pytest
 
 from minibroker.cli import USAGE, run
 from minibroker.cli.consume import ConsumeOptions, record_printer
-from tests.cli.test_formats import SomeRecord
+from minibroker.records.record import Record
 
-RECORDS: Sequence[SomeRecord] = (
-    SomeRecord(value=b"first"),
-    SomeRecord(value=None, key=None, headers=()),
-    SomeRecord(value=b"\x1b[0m\xff"),
+RECORDS = (
+    Record(40, 0, b"k\xff", b"first"),
+    Record(41, 0, None, None),
+    Record(42, 0, b"k\xff", b"\x1b[0m\xff"),
 )
 
 
@@ -28,20 +26,20 @@ RECORDS: Sequence[SomeRecord] = (
 )
 def test_records_are_printed(options: ConsumeOptions, on_terminal: bool, printed: bytes) -> None:
     """A pipe gets every byte as it is; a terminal gets only what is safe on one; nulls get the text asked for."""
-    assert record_printer(options, on_terminal=on_terminal)(RECORDS) == printed
+    assert record_printer(options, on_terminal=on_terminal)("t", 3, RECORDS) == printed
 
 
 def test_without_nulls_values_pass_untouched() -> None:
     """The quick way for plain values gives what the careful one gives."""
     printer = record_printer(ConsumeOptions(null="NULL"), on_terminal=False)
-    assert printer(RECORDS[:1]) + printer(RECORDS[2:]) == b"first\n\x1b[0m\xff\n"
-    assert printer(()) == b""
+    assert printer("t", 3, RECORDS[:1]) + printer("t", 3, RECORDS[2:]) == b"first\n\x1b[0m\xff\n"
+    assert printer("t", 3, ()) == b""
 
 
 def test_json_is_one_object_per_line() -> None:
     """Each line is a whole record."""
-    lines = record_printer(ConsumeOptions(json=True), on_terminal=True)(RECORDS).splitlines()
-    assert [orjson.loads(line)["offset"] for line in lines] == [42, 42, 42]
+    lines = record_printer(ConsumeOptions(json=True), on_terminal=True)("t", 3, RECORDS).splitlines()
+    assert [orjson.loads(line)["offset"] for line in lines] == [40, 41, 42]
 
 
 @pytest.mark.parametrize(

@@ -1,21 +1,20 @@
 """Format strings: kcat's directives, what they show of a record, and what is refused."""
 
-import attrs
 import pytest
 
 from minibroker.cli.formats import compile_format
 from minibroker.cli.problems import CommandError
+from minibroker.client.partition_state import ConsumerRecord
 
-
-@attrs.frozen(kw_only=True)
-class SomeRecord:
-    topic: str = "orders"
-    partition: int = 3
-    offset: int = 42
-    timestamp_ms: int = 1700000000000
-    key: bytes | None = b"k\xff"
-    value: bytes | None = b"100%\n"
-    headers: tuple[tuple[str, bytes | None], ...] = (("a", b"1"), ("b", None))
+RECORD = ConsumerRecord(
+    topic="orders",
+    partition=3,
+    offset=42,
+    timestamp_ms=1700000000000,
+    key=b"k\xff",
+    value=b"100%\n",
+    headers=(("a", b"1"), ("b", None)),
+)
 
 
 def show(data: bytes | None) -> bytes:
@@ -40,12 +39,12 @@ def show(data: bytes | None) -> bytes:
 )
 def test_directives_show_the_record(text: str, shown: bytes) -> None:
     """Each directive is replaced by its part of the record, everything else stands as it is."""
-    assert compile_format(text, show)(SomeRecord()) == shown
+    assert compile_format(text, show)(RECORD) == shown
 
 
 def test_nulls_have_their_own_text_and_length() -> None:
     """A null is not an empty value: its length is -1, and what is shown for it is the caller's choice."""
-    record = SomeRecord(key=None, value=None)
+    record = RECORD._replace(key=None, value=None)
     assert compile_format("%k %K %s %S %R", show)(record) == b"NULL -1 NULL -1 \xff\xff\xff\xff"
 
 

@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from minibroker.cli.jsonlines import InputRecord, record_from_json, record_to_json
 from minibroker.cli.problems import CommandError
-from tests.cli.test_formats import SomeRecord
+from tests.cli.test_formats import RECORD
 
 
 def test_a_record_is_one_line_with_its_fields_in_order() -> None:
     """Text is text, other bytes are base64, null is null."""
-    line = record_to_json(SomeRecord(value=None))
+    line = record_to_json(RECORD._replace(value=None))
     assert line == (
         b'{"topic":"orders","partition":3,"offset":42,"timestamp":1700000000000,'
         b'"key":{"base64":"a/8="},"value":null,"headers":[["a","1"],["b",null]]}\n'
@@ -27,7 +27,7 @@ def test_what_goes_out_comes_in(
     key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
 ) -> None:
     """The producer reads from the consumer's line exactly the record that it was."""
-    record = record_from_json(record_to_json(SomeRecord(key=key, value=value, headers=tuple(headers))))
+    record = record_from_json(record_to_json(RECORD._replace(key=key, value=value, headers=tuple(headers))))
     assert record == InputRecord(key=key, value=value, headers=tuple(headers), timestamp_ms=1700000000000, partition=3)
 
 
