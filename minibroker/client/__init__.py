@@ -11,6 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from minibroker.client.admin import Admin as Admin
+    from minibroker.client.admin_configs import ConfigEntry as ConfigEntry
+    from minibroker.client.admin_configs import ConfigSource as ConfigSource
+    from minibroker.client.admin_groups import GroupDescription as GroupDescription
+    from minibroker.client.admin_groups import GroupListing as GroupListing
+    from minibroker.client.admin_groups import MemberDescription as MemberDescription
+    from minibroker.client.admin_groups import PartitionLag as PartitionLag
+    from minibroker.client.admin_topics import ClusterDescription as ClusterDescription
+    from minibroker.client.admin_topics import LogDirectory as LogDirectory
     from minibroker.client.batches import Delivery as Delivery
     from minibroker.client.batches import RecordMetadata as RecordMetadata
     from minibroker.client.consumer import Consumer as Consumer
@@ -23,7 +32,14 @@ if TYPE_CHECKING:
     from minibroker.client.errors import NoOffset as NoOffset
     from minibroker.client.errors import NotSupportedByBroker as NotSupportedByBroker
     from minibroker.client.errors import RequestTimeout as RequestTimeout
+    from minibroker.client.metadata import Broker as Broker
+    from minibroker.client.metadata import PartitionInfo as PartitionInfo
+    from minibroker.client.metadata import TopicInfo as TopicInfo
     from minibroker.client.metadata import TopicPartition as TopicPartition
+    from minibroker.client.offsets import EARLIEST as EARLIEST
+    from minibroker.client.offsets import LATEST as LATEST
+    from minibroker.client.offsets import MAX_TIMESTAMP as MAX_TIMESTAMP
+    from minibroker.client.offsets import FoundOffset as FoundOffset
     from minibroker.client.offsets import Isolation as Isolation
     from minibroker.client.partition_state import ConsumerRecord as ConsumerRecord
     from minibroker.client.partition_state import Seek as Seek
@@ -33,7 +49,25 @@ if TYPE_CHECKING:
     from minibroker.protocol.errors import KafkaError as KafkaError
 
 _HOMES = {
-    "batches": ("Delivery", "RecordMetadata"),
+    "admin": ("Admin",),
+    "admin_configs": (
+        "ConfigEntry",
+        "ConfigSource",
+    ),
+    "admin_groups": (
+        "GroupDescription",
+        "GroupListing",
+        "MemberDescription",
+        "PartitionLag",
+    ),
+    "admin_topics": (
+        "ClusterDescription",
+        "LogDirectory",
+    ),
+    "batches": (
+        "Delivery",
+        "RecordMetadata",
+    ),
     "consumer": ("Consumer",),
     "coordinator": ("CommittedOffset",),
     "errors": (
@@ -47,9 +81,24 @@ _HOMES = {
         "NotSupportedByBroker",
         "RequestTimeout",
     ),
-    "metadata": ("TopicPartition",),
-    "offsets": ("Isolation",),
-    "partition_state": ("ConsumerRecord", "Seek", "Start"),
+    "metadata": (
+        "Broker",
+        "PartitionInfo",
+        "TopicInfo",
+        "TopicPartition",
+    ),
+    "offsets": (
+        "EARLIEST",
+        "LATEST",
+        "MAX_TIMESTAMP",
+        "FoundOffset",
+        "Isolation",
+    ),
+    "partition_state": (
+        "ConsumerRecord",
+        "Seek",
+        "Start",
+    ),
     "producer": ("Producer",),
     "reading": ("RecordBatch",),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable
 from types import TracebackType
 from typing import Literal, TypeVar
 
@@ -259,8 +259,10 @@ class Cluster:
             raise error_for(ErrorCode.NOT_CONTROLLER, "the cluster has no controller at present")
         return self.info.controller_id
 
-    async def retrying(self, attempt: Callable[[], Awaitable[Result]], what: str) -> Result:
-        """Repeat `attempt` while it fails with retriable errors, up to `api_timeout_ms`.
+    async def retrying(
+        self, attempt: Callable[[], Awaitable[Result]], what: str, final: Container[ErrorCode] = ()
+    ) -> Result:
+        """Repeat `attempt` while it fails with retriable errors (other than those in `final`), up to `api_timeout_ms`.
 
         Raises the first final error, or RequestTimeout which tells the last retriable one.
         """
@@ -271,7 +273,7 @@ class Cluster:
                 try:
                     return await attempt()
                 except KafkaError as error:
-                    if not error.code.retriable:
+                    if not error.code.retriable or error.code in final:
                         raise
                     last = error
                 failures += 1

@@ -78,17 +78,22 @@ class GroupCoordinator:
 
     cluster: Cluster
     group: str
-    _node_id: int = -1
+    node_id: int = -1
+    """-1 until it is found."""
 
     def forget(self) -> None:
         """It has moved: find it again before the next request."""
-        self._node_id = -1
+        self.node_id = -1
 
     def note(self, error: KafkaError) -> KafkaError:
         """Learn from an error; returns it."""
-        if error.code in MOVED:
-            self.forget()
+        self.note_code(error.code)
         return error
+
+    def note_code(self, code: int) -> None:
+        """Learn from an error code."""
+        if code in MOVED:
+            self.forget()
 
     async def request(
         self,
@@ -109,7 +114,7 @@ class GroupCoordinator:
             raise self.note(error) from error.__cause__
 
     async def _find(self) -> int:
-        if self._node_id < 0:
+        if self.node_id < 0:
             connection = await self.cluster.any_connection()
             version = connection.version_of(ApiKey.FIND_COORDINATOR)
             many = version >= FIRST_FIND_OF_MANY
@@ -125,8 +130,8 @@ class GroupCoordinator:
                 raise error_for(found.error_code, found.error_message or f"group {self.group!r}")
             if found.node_id not in self.cluster.info.brokers:
                 await self.cluster.refresh()
-            self._node_id = found.node_id
-        return self._node_id
+            self.node_id = found.node_id
+        return self.node_id
 
     async def commit(
         self, offsets: Mapping[TopicPartition, CommittedOffset], member: MemberIdentity = OUTSIDER
