@@ -1,0 +1,18 @@
+"""`minibroker admin`: topics, settings, groups, the cluster. Speaks only the protocol, so any Kafka will do."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from minibroker.cli import admin_cluster, admin_configs, admin_group, admin_groups, admin_topics
+
+app = App(
+    name="minibroker admin",
+    help="Look after topics, settings, records, groups and the cluster.",
+    version_flags=(),
+)
+app.command(admin_topics.app, name="topics")
+app.command(admin_configs.app, name="configs")
+app.command(admin_groups.groups, name="groups")
+app.command(admin_group.group, name="group")
+app.command(admin_cluster.cluster, name="cluster")

@@ -1,0 +1,103 @@
+"""`minibroker admin groups`: all groups at a glance, once or again and again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any
+
+import attrs
+import trio
+from cyclopts import Parameter
+
+from minibroker.cli.administering import administer
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
+from minibroker.cli.tables import show, show_json, table_of
+from minibroker.client.admin import Admin
+from minibroker.protocol.errors import GroupIdNotFound
+
+WatchOption = Annotated[bool, Parameter(name=("--watch", "-w"), negative=(), help="Show it again and again.")]
+IntervalOption = Annotated[float, Parameter(help="Seconds between two looks.")]
+
+Look = Callable[[Admin], Awaitable[tuple[str, type, Sequence[Any]]]]
+"""One look: a headline ("" for none), the kind of the rows, the rows."""
+
+
+@attrs.frozen(kw_only=True)
+class GroupRow:
+    """A group. The lag is that of all partitions it has committed offsets for."""
+
+    group: str
+    state: str
+    protocol: str
+    members: int
+    lag: int
+
+
+def groups(
+    *,
+    watch: WatchOption = False,
+    interval: IntervalOption = 2.0,
+    broker: BrokerOption = DEFAULT_BROKER,
+    json: JsonOption = False,
+) -> None:
+    """Show all groups: state, assignor, members, and how many records they are behind."""
+
+    async def look(admin: Admin) -> tuple[str, type, Sequence[GroupRow]]:
+        rows = []
+        for listing in await admin.list_groups():
+            try:
+                described = await admin.describe_group(listing.group)
+                lags = await admin.group_lag(listing.group)
+            except GroupIdNotFound:
+                continue  # deleted since it was listed
+            rows.append(
+                GroupRow(
+                    group=listing.group,
+                    state=described.state,
+                    protocol=described.protocol or described.protocol_type,
+                    members=len(described.members),
+                    lag=sum(lag.lag or 0 for lag in lags.values()),
+                )
+            )
+        return "", GroupRow, rows
+
+    show_looks(broker, look, watch=watch, interval_s=interval, as_json=json)
+
+
+def show_looks(broker: str, look: Look, *, watch: bool, interval_s: float, as_json: bool) -> None:
+    """Look once, or until Ctrl-C: on a terminal each look replaces the one before, elsewhere it follows it."""
+
+    async def work(admin: Admin) -> None:
+        if not watch:
+            _print(*await look(admin), as_json=as_json)
+        elif as_json or not sys.stdout.isatty():
+            while True:
+                _print(*await look(admin), as_json=as_json)
+                await trio.sleep(interval_s)
+        else:
+            await _live(admin, look, interval_s)
+
+    administer(broker, work)
+
+
+async def _live(admin: Admin, look: Look, interval_s: float) -> None:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(auto_refresh=False) as live:
+        while True:
+            headline, kind, rows = await look(admin)
+            live.update(Group(Text(headline), table_of(kind, rows)), refresh=True)
+            await trio.sleep(interval_s)
+
+
+def _print(headline: str, kind: type, rows: Sequence[Any], *, as_json: bool) -> None:
+    if as_json:
+        show_json(rows)
+        sys.stdout.flush()
+        return
+    if headline:
+        print(headline)
+    show(kind, rows, as_json=False)
