@@ -25,7 +25,7 @@ def parse_address(text: str) -> Address:
     text = text.strip()
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
-        port = rest.removeprefix(":") if bracket else ""
+        port = rest.removeprefix(":") if bracket else "?"
     elif text.count(":") > 1:  # a bare IPv6 address cannot carry a port
         host, port = text, ""
     else:

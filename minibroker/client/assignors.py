@@ -12,6 +12,7 @@ import attrs
 
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.subscription import (
+    GENERATION_BYTES,
     NO_GENERATION,
     Members,
     Subscription,
@@ -23,9 +24,6 @@ from minibroker.protocol.errors import ProtocolError
 
 Assignment = dict[str, list[TopicPartition]]
 """Member id → its partitions; every member is there."""
-
-GENERATION_BYTES = 4
-"""The user data of Java's cooperative assignor is a generation and nothing else."""
 
 Counts = Mapping[str, int]
 """Topic → number of partitions; topics that do not exist are left out."""

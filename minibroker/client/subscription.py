@@ -1,28 +1,30 @@
-"""What members of a consumer group tell each other through the coordinator, in Java's binary formats.
+"""What members of a consumer group tell each other: `protocol.consumer_protocol` in the terms of the assignors.
 
-- Subscription: what a member wants (ConsumerProtocolSubscription). v1 adds the partitions it owns (KIP-429), v2 its
-  generation, v3 its rack (KIP-881).
-- Assignment: what the leader gives it (ConsumerProtocolAssignment).
-- The Java StickyAssignor keeps what it had last in the subscription's user data.
-
-All begin with a version; a reader ignores what later versions append.
+Besides there is the user data of Java's sticky assignors, which is theirs alone: the StickyAssignor keeps there what it
+had last, the CooperativeStickyAssignor a generation (for leaders that know only v1 of the subscription).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable, Mapping
 
 import attrs
 
 from minibroker.client.metadata import TopicPartition
+from minibroker.protocol.codec import decode, encode
+from minibroker.protocol.consumer_protocol import (
+    ConsumerProtocolAssignment,
+    ConsumerProtocolSubscription,
+    decode_versioned,
+    encode_versioned,
+)
+from minibroker.protocol.consumer_protocol import TopicPartition as TopicPartitions
 from minibroker.protocol.errors import ProtocolError
+from minibroker.protocol.schema import Data, array, int32
 
-SUBSCRIPTION_VERSION = 3
 NO_GENERATION = -1
-
-_INT16 = struct.Struct(">h")
-_INT32 = struct.Struct(">i")
+GENERATION_BYTES = 4
+V0 = b"\0\0"
 
 
 @attrs.frozen(kw_only=True)
@@ -36,144 +38,87 @@ class Subscription:
     user_data: bytes | None = None
     instance_id: str | None = None
     """Of a static member (KIP-345); not part of the format, JoinGroup tells it."""
-    rack: str | None = None
 
 
-class _Reader:
-    """A cursor over bytes; whatever runs over raises ProtocolError."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = bytes(data)
-        self.position = 0
-
-    @property
-    def left(self) -> int:
-        return len(self.data) - self.position
-
-    def take(self, size: int) -> bytes:
-        if not 0 <= size <= self.left:
-            raise ProtocolError(f"group metadata: {size} bytes are wanted, {self.left} are left")
-        self.position += size
-        return self.data[self.position - size : self.position]
-
-    def int16(self) -> int:
-        value: int = _INT16.unpack(self.take(2))[0]
-        return value
-
-    def int32(self) -> int:
-        value: int = _INT32.unpack(self.take(4))[0]
-        return value
-
-    def count(self) -> int:
-        count = self.int32()
-        if not 0 <= count <= self.left:
-            raise ProtocolError(f"group metadata: {count} elements cannot fit in {self.left} bytes")
-        return count
-
-    def string(self) -> str:
-        try:
-            return self.take(self.int16()).decode()
-        except UnicodeDecodeError:
-            raise ProtocolError("group metadata: a string is not UTF-8") from None
-
-    def nullable_bytes(self) -> bytes | None:
-        size = self.int32()
-        return None if size < 0 else self.take(size)
-
-    def nullable_string(self) -> str | None:
-        size = self.int16()
-        return None if size < 0 else self.take(size).decode(errors="replace")
-
-    def partitions(self) -> frozenset[TopicPartition]:
-        found = []
-        for _ in range(self.count()):
-            topic = self.string()
-            found += [TopicPartition(topic, self.int32()) for _ in range(self.count())]
-        return frozenset(found)
+Members = Mapping[str, Subscription]
+"""Member id → what it wants."""
 
 
-def _string(text: str) -> bytes:
-    encoded = text.encode()
-    return _INT16.pack(len(encoded)) + encoded
+@attrs.define(kw_only=True)
+class StickyUserData(Data):
+    """The user data of Java's StickyAssignor; v1 added the generation. It does not say its version."""
 
+    max_version = 1
 
-def _nullable_bytes(data: bytes | None) -> bytes:
-    return _INT32.pack(-1) if data is None else _INT32.pack(len(data)) + data
-
-
-def _partitions(partitions: Iterable[TopicPartition]) -> bytes:
-    by_topic: dict[str, list[int]] = {}
-    for partition in sorted(partitions):
-        by_topic.setdefault(partition.topic, []).append(partition.partition)
-    parts = [_INT32.pack(len(by_topic))]
-    for topic, indexes in by_topic.items():
-        parts += (_string(topic), _INT32.pack(len(indexes)), *map(_INT32.pack, indexes))
-    return b"".join(parts)
+    previous_assignment: list[TopicPartitions] = array(TopicPartitions)  # noqa: RUF009: a schema helper, not a default
+    generation: int = int32("1+", default=NO_GENERATION)
 
 
 def encode_subscription(subscription: Subscription) -> bytes:
     """The metadata of a member for JoinGroup."""
-    topics = sorted(subscription.topics)
-    return b"".join(
-        (
-            _INT16.pack(SUBSCRIPTION_VERSION),
-            _INT32.pack(len(topics)),
-            *map(_string, topics),
-            _nullable_bytes(subscription.user_data),
-            _partitions(subscription.owned),
-            _INT32.pack(subscription.generation),
-            _INT16.pack(-1) if subscription.rack is None else _string(subscription.rack),
+    return encode_versioned(
+        ConsumerProtocolSubscription(
+            topics=sorted(subscription.topics),
+            user_data=subscription.user_data,
+            owned_partitions=_grouped(subscription.owned),
+            generation_id=subscription.generation,
         )
     )
 
 
-def decode_subscription(data: bytes, instance_id: str | None = None) -> Subscription:
+def decode_subscription(payload: bytes, instance_id: str | None = None) -> Subscription:
     """Read the metadata of any member. Raises ProtocolError."""
-    reader = _Reader(data)
-    version = reader.int16()
-    topics = tuple(reader.string() for _ in range(reader.count()))
-    user_data = reader.nullable_bytes() if reader.left else None
-    # Some clients claim a version and leave out its fields, so each field is looked for, not promised.
+    try:
+        read = decode_versioned(ConsumerProtocolSubscription, payload)
+    except ProtocolError:  # some clients claim v1 and leave out its fields; topics are what counts
+        read = decode_versioned(ConsumerProtocolSubscription, V0 + payload[len(V0) :])
     return Subscription(
-        topics=topics,
-        user_data=user_data,
-        owned=reader.partitions() if version >= 1 and reader.left else frozenset(),
-        generation=reader.int32() if version >= 2 and reader.left else NO_GENERATION,
-        rack=reader.nullable_string() if version >= 3 and reader.left else None,
+        topics=tuple(read.topics),
+        owned=_flat(read.owned_partitions),
+        generation=read.generation_id,
+        user_data=read.user_data,
         instance_id=instance_id,
     )
 
 
 def encode_assignment(partitions: Iterable[TopicPartition]) -> bytes:
-    """A member's part of the assignment, for SyncGroup."""
-    return _INT16.pack(0) + _partitions(partitions) + _nullable_bytes(b"")
+    """A member's part of the assignment, for SyncGroup. Version 0: there is nothing in the later ones."""
+    return encode_versioned(ConsumerProtocolAssignment(assigned_partitions=_grouped(partitions)), 0)
 
 
-def decode_assignment(data: bytes) -> frozenset[TopicPartition]:
+def decode_assignment(payload: bytes) -> frozenset[TopicPartition]:
     """Read what a leader assigned; empty bytes are an empty assignment. Raises ProtocolError."""
-    if not data:
+    if not payload:
         return frozenset()
-    reader = _Reader(data)
-    reader.int16()
-    return reader.partitions()
+    return _flat(decode_versioned(ConsumerProtocolAssignment, payload).assigned_partitions)
 
 
 def encode_sticky_user_data(owned: Iterable[TopicPartition], generation: int) -> bytes:
-    """The user data of Java's StickyAssignor (its schema v1: previous assignment, generation)."""
-    return _partitions(owned) + _INT32.pack(generation)
+    """What the StickyAssignor keeps."""
+    return b"".join(encode(StickyUserData(previous_assignment=_grouped(owned), generation=generation), 1))
 
 
-def decode_sticky_user_data(data: bytes) -> tuple[frozenset[TopicPartition], int]:
-    """Previous assignment and generation; v0 of the schema has no generation. Raises ProtocolError."""
-    reader = _Reader(data)
-    owned = reader.partitions()
-    return owned, reader.int32() if reader.left >= 4 else NO_GENERATION
+def decode_sticky_user_data(payload: bytes) -> tuple[frozenset[TopicPartition], int]:
+    """Previous assignment and generation. Raises ProtocolError."""
+    view = memoryview(payload)
+    try:
+        read, _ = decode(StickyUserData, 1, view)
+    except ProtocolError:
+        read, _ = decode(StickyUserData, 0, view)
+    return _flat(read.previous_assignment), read.generation
 
 
 def encode_generation(generation: int) -> bytes:
-    """The user data of Java's CooperativeStickyAssignor, for leaders that know only v1 of the subscription."""
-    return _INT32.pack(generation)
+    """What the CooperativeStickyAssignor keeps."""
+    return generation.to_bytes(GENERATION_BYTES, signed=True)
 
 
-Members = Mapping[str, Subscription]
-"""Member id → what it wants."""
+def _grouped(partitions: Iterable[TopicPartition]) -> list[TopicPartitions]:
+    by_topic: dict[str, TopicPartitions] = {}
+    for name, index in sorted(partitions):
+        by_topic.setdefault(name, TopicPartitions(topic=name)).partitions.append(index)
+    return list(by_topic.values())
+
+
+def _flat(topics: Iterable[TopicPartitions]) -> frozenset[TopicPartition]:
+    return frozenset(TopicPartition(topic.topic, index) for topic in topics for index in topic.partitions)

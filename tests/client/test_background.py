@@ -1,0 +1,47 @@
+"""Background tasks and the exceptions of the block they belong to."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+from minibroker.client.background import BackgroundTasks
+
+
+async def test_exceptions_of_the_body_leave_as_themselves() -> None:
+    """No ExceptionGroup around what the user raised."""
+    with pytest.raises(ValueError, match="mine"):  # noqa: PT012
+        async with BackgroundTasks() as tasks:
+            tasks.start(trio.sleep_forever, name="sleeper")
+            raise ValueError("mine")
+
+
+async def test_a_bug_in_a_task_ends_the_body() -> None:
+    """It is not lost, and the body does not wait forever."""
+
+    async def broken() -> None:
+        raise AssertionError("bug")
+
+    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="bug")):
+        async with BackgroundTasks() as tasks:
+            tasks.start(broken, name="broken")
+            await trio.sleep_forever()
+
+
+async def test_cancellation_passes_through() -> None:
+    """A timeout around the block works as without it."""
+    with trio.move_on_after(0) as scope:
+        async with BackgroundTasks() as tasks:
+            tasks.start(trio.sleep_forever, name="sleeper")
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_is_used_once_and_inside_the_block() -> None:
+    """Starting a task outside says so."""
+    tasks = BackgroundTasks()
+    with pytest.raises(RuntimeError, match="async with"):
+        tasks.start(trio.sleep_forever, name="early")
+    async with tasks:
+        assert tasks.open
+    assert not tasks.open
