@@ -66,7 +66,11 @@ def show_configs(
         ]
 
     rows = administer(broker, work)
-    show(ExplainedConfigRow if explain else ConfigRow, rows, as_json=json)
+    if explain:
+        show(ExplainedConfigRow, rows, as_json=json)
+    else:
+        brief = [ConfigRow(name=row.name, value=row.value, source=row.source, read_only=row.read_only) for row in rows]
+        show(ConfigRow, brief, as_json=json)
 
 
 @app.command(name="set")

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from minibroker.cli.positions import AtOffset, AtTime, Edge, LastRecords, Start
 from minibroker.client.admin import Admin
 from minibroker.client.metadata import TopicPartition
-from minibroker.client.offsets import EARLIEST
+from minibroker.client.offsets import EARLIEST, LATEST
 
 
 async def target_offsets(
@@ -17,7 +17,7 @@ async def target_offsets(
     if not partitions:
         return {}
     begins = await admin.list_offsets(dict.fromkeys(partitions, EARLIEST))
-    ends = await admin.list_offsets(partitions)
+    ends = await admin.list_offsets(dict.fromkeys(partitions, LATEST))
     times = await admin.list_offsets(dict.fromkeys(partitions, start.timestamp_ms)) if isinstance(start, AtTime) else {}
 
     def wanted(partition: TopicPartition) -> int:

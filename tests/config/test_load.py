@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from minibroker.config.errors import ConfigError
-from minibroker.config.load import load_settings
+from minibroker.config.load import load_settings, structure
 from minibroker.config.settings import BrokerSettings
 
 
@@ -130,3 +130,13 @@ def test_flags_win_over_set_over_environment_over_file(tmp_path: Path) -> None:
     assert settings.message_max_bytes == 3
     assert settings.log_dirs == "flag"
     assert settings.explicit == {"num.partitions", "node.id", "message.max.bytes", "log.dirs"}
+
+
+def test_programs_give_values_or_text() -> None:
+    """A test that sets up a broker may write 4 or "4", a list or text with commas."""
+    assert structure({"num.partitions": 4}).num_partitions == structure({"num.partitions": "4"}).num_partitions == 4
+    assert structure({"listeners": ["a:1", "b:2"]}).listeners == structure({"listeners": "a:1,b:2"}).listeners
+    with pytest.raises(ConfigError, match=r"^num\.partitions expects an integer of at least 1, found true$"):
+        structure({"num.partitions": True})
+    with pytest.raises(ConfigError, match=r"^unknown setting"):
+        structure({"num.partition": 1})
