@@ -146,7 +146,7 @@ def _converter() -> Converter:
     return converter
 
 
-def _reader(setting: Setting) -> Callable[[RawValue, object], Any]:
+def _reader(setting: Setting) -> Callable[[WrittenValue, object], Any]:
     def read(raw: WrittenValue, _type: object) -> Any:
         try:
             value = raw.read(setting, raw.value)
