@@ -50,7 +50,7 @@ class StickyUserData(Data):
 
     max_version = 1
 
-    previous_assignment: list[TopicPartitions] = array(TopicPartitions)  # noqa: RUF009: a schema helper, not a default
+    previous_assignment: list[TopicPartitions] = array(TopicPartitions)  # noqa: RUF009
     generation: int = int32("1+", default=NO_GENERATION)
 
 

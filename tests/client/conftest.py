@@ -11,8 +11,8 @@ from tests.client.fake import FakeCluster
 
 
 @pytest.fixture
-async def fake(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> AsyncIterator[FakeCluster]:
-    """A scripted cluster of one broker; time jumps."""
+async def fake(nursery: trio.Nursery) -> AsyncIterator[FakeCluster]:
+    """A scripted cluster of one broker. Tests take `autojump_clock` too: pytest-trio wants it named by the test."""
     cluster = FakeCluster(nursery)
     yield cluster
     nursery.cancel_scope.cancel()
