@@ -1,0 +1,120 @@
+"""Committed offsets: what a commit stores, when an offset expires, what deletion deletes.
+
+A commit is stored as it is said: any offset, negative ones too, whether the log has it or not. Offsets expire
+offsets.retention.minutes after their group lost its last member (KIP-211), or after the commit itself if the group
+never had members or no longer subscribes to their topic. Whatever is deleted, is deleted by tombstones.
+
+Source: Apache Kafka, OffsetMetadataManager, ClassicGroup.offsetExpirationCondition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from minibroker.config.group_settings import GroupSettings
+from minibroker.groups.classic import ClassicGroup
+from minibroker.groups.image import Image
+from minibroker.groups.records import UNKNOWN, CommittedOffset, GroupRecord, GroupsRecord, OffsetRecord
+from minibroker.groups.states import State
+from minibroker.groups.subscriptions import subscribed_topics
+from minibroker.protocol.errors import OffsetMetadataTooLarge
+
+MINUTE_MS = 60_000
+MAX_TIMESTAMP_MS = 2**63 - 1
+MAX_STRING_BYTES = 2**15 - 1
+
+
+def committed_offset(
+    settings: GroupSettings, offset: int, leader_epoch: int, metadata: str | None, retention_ms: int, wall_ms: int
+) -> CommittedOffset:
+    """What a commit at `wall_ms` stores. Raises OffsetMetadataTooLarge.
+
+    `retention_ms` is what the client asks for (OffsetCommit v2 to v4), or UNKNOWN.
+    """
+    metadata = metadata or ""
+    # The setting speaks of bytes, and Kafka counts characters; the format cannot hold more than an int16 says of bytes.
+    if len(metadata) > settings.offset_metadata_max_bytes or len(metadata.encode()) > MAX_STRING_BYTES:
+        raise OffsetMetadataTooLarge(f"{len(metadata)} characters, where {settings.offset_metadata_max_bytes} may be")
+    return CommittedOffset(
+        offset=offset,
+        leader_epoch=leader_epoch,
+        metadata=metadata,
+        commit_timestamp_ms=wall_ms,
+        expire_timestamp_ms=UNKNOWN if retention_ms == UNKNOWN else min(wall_ms + retention_ms, MAX_TIMESTAMP_MS),
+    )
+
+
+def is_subscribed(image: Image, live: ClassicGroup | None, group_id: str, topic: str) -> bool:
+    """Whether members of the group read `topic`, as far as the broker can tell; in doubt they do."""
+    if live is None or not live.members:
+        return False
+    topics = subscribed_topics(image.groups[group_id]) if group_id in image.groups else None
+    return live.uses_consumer_protocol if topics is None else topic in topics
+
+
+def expired_offsets(
+    image: Image, live: ClassicGroup | None, group_id: str, settings: GroupSettings, wall_ms: int
+) -> list[GroupsRecord]:
+    """The tombstones of the offsets of `group_id` that have expired, and of the group if it is left with nothing.
+
+    `live` is the group if it has, or is getting, members.
+    """
+    has_members = live is not None and not live.is_idle
+    metadata = image.groups.get(group_id)
+    if has_members and not _lets_offsets_expire(image, live, group_id):
+        return []
+    empty_since_ms = (
+        UNKNOWN if has_members or metadata is None or not metadata.protocol_type else metadata.state_timestamp_ms
+    )
+    retention_ms = settings.offsets_retention_minutes * MINUTE_MS
+    tombstones: list[GroupsRecord] = []
+    kept = 0
+    for topic, partitions in image.offsets_of(group_id).items():
+        subscribed = has_members and is_subscribed(image, live, group_id, topic)
+        for partition, committed in partitions.items():
+            if not subscribed and _has_expired(committed, empty_since_ms, retention_ms, wall_ms):
+                tombstones.append(OffsetRecord(group_id, topic, partition, None))
+            else:
+                kept += 1
+    if not kept and not has_members:
+        tombstones.append(GroupRecord(group_id, None))
+    return tombstones
+
+
+def group_tombstones(image: Image, group_id: str) -> list[GroupsRecord]:
+    """All that deletes the group."""
+    tombstones: list[GroupsRecord] = [
+        OffsetRecord(group_id, topic, partition, None)
+        for topic, partitions in image.offsets_of(group_id).items()
+        for partition in partitions
+    ]
+    return [*tombstones, GroupRecord(group_id, None)]
+
+
+def topic_tombstones(image: Image, topics: Collection[str]) -> list[GroupsRecord]:
+    """All that deletes what any group has committed for `topics`."""
+    return [
+        OffsetRecord(group_id, topic, partition, None)
+        for group_id, topic, partition, _ in image.committed()
+        if topic in topics
+    ]
+
+
+def offset_tombstones(image: Image, group_id: str, topic: str, partitions: Iterable[int]) -> list[GroupsRecord]:
+    """What deletes the offsets of `partitions`; nothing for those that have none."""
+    committed = image.offsets_of(group_id).get(topic, {})
+    return [OffsetRecord(group_id, topic, partition, None) for partition in partitions if partition in committed]
+
+
+def _lets_offsets_expire(image: Image, live: ClassicGroup | None, group_id: str) -> bool:
+    """Whether a group with members is settled, and known to read only some topics."""
+    if live is None or live.state is not State.STABLE or group_id not in image.groups:
+        return False
+    return subscribed_topics(image.groups[group_id]) is not None
+
+
+def _has_expired(committed: CommittedOffset, empty_since_ms: int, retention_ms: int, wall_ms: int) -> bool:
+    if committed.expire_timestamp_ms != UNKNOWN:
+        return wall_ms >= committed.expire_timestamp_ms
+    since_ms = committed.commit_timestamp_ms if empty_since_ms == UNKNOWN else empty_since_ms
+    return wall_ms - since_ms >= retention_ms
