@@ -357,5 +357,7 @@ class Producer:
                 with trio.move_on_after(FAILED_EXIT_FLUSH_S), contextlib.suppress(KafkaError):
                     await self.flush()
         finally:
-            await self._cluster.__aexit__(kind, error, trace)
-            self._sender.abandon(ClientClosed("the producer was closed before this was delivered"))
+            try:
+                await self._cluster.__aexit__(kind, error, trace)
+            finally:
+                self._sender.abandon(ClientClosed("the producer was closed before this was delivered"))

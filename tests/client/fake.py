@@ -307,6 +307,10 @@ class FakeCluster:
         self._appended.set()
         self._appended = trio.Event()
 
+    async def wait_appended(self) -> None:
+        """Wait for the next Produce request to have been carried out."""
+        await self._appended.wait()
+
     async def _fetch(self, node_id: int, request: Any, version: int) -> Any:
         with trio.move_on_after(request.max_wait_ms / 1000):
             while True:

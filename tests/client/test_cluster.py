@@ -34,9 +34,7 @@ async def test_any_bootstrap_address_will_do(autojump_clock: MockClock, fake: Fa
     assert info.leader(TopicPartition("t", 5)) == -1
 
 
-async def test_the_bootstrap_connection_serves_its_broker(
-    autojump_clock: MockClock, fake: FakeCluster
-) -> None:
+async def test_the_bootstrap_connection_serves_its_broker(autojump_clock: MockClock, fake: FakeCluster) -> None:
     """One connection, not two, when the bootstrap address is the advertised one."""
     async with Cluster(settings(fake)) as cluster:
         await cluster.refresh()
