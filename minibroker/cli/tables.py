@@ -44,7 +44,7 @@ def table_of(kind: type, rows: Sequence[Any]) -> Table:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for field in attrs.fields(kind):
-        is_number = any(isinstance(getattr(row, field.name), int) for row in rows)
+        is_number = any(isinstance(getattr(row, field.name), int | float) for row in rows)
         table.add_column(heading(field.name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(getattr(row, field.name)) for field in attrs.fields(kind)))
@@ -73,6 +73,8 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return str(value)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from minibroker.testing import BrokerThread
 from tests.cli.program import Programs
 
 
 @pytest.fixture(scope="session")
 def our_broker() -> Iterator[str]:
+    from minibroker.testing import BrokerThread  # the tests of Apache Kafka do without
+
     with BrokerThread() as broker:
         yield broker.address
 
