@@ -39,7 +39,9 @@ def run(argv: Sequence[str]) -> int:
     """Run one command; its exit status. Whatever goes wrong is one line on standard error."""
     try:
         app, arguments = _application(argv)
-        return int(app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or SUCCESS)
+        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # here, where a closed pipe is understood
+        return int(status or SUCCESS)
     except BrokenPipeError:
         _silence(sys.stdout)
         return BROKEN_PIPE

@@ -10,7 +10,8 @@ from cyclopts import CycloptsError
 from minibroker.cli import FAILURE, USAGE
 from minibroker.config.errors import ConfigError
 from minibroker.protocol.errors import KafkaError
-from minibroker.storage.errors import StorageError
+from minibroker.server.errors import StartError
+from minibroker.storage.errors import DirectoryError, StorageError
 
 
 @attrs.frozen
@@ -29,7 +30,15 @@ class CommandError(Exception):
         self.status = status
 
 
-_STATUS: Final = ((CycloptsError, USAGE), (ConfigError, USAGE), (StorageError, FAILURE), (KafkaError, FAILURE))
+# The first that fits.
+_STATUS: Final = (
+    (CycloptsError, USAGE),
+    (ConfigError, USAGE),
+    (StartError, USAGE),
+    (DirectoryError, USAGE),
+    (StorageError, FAILURE),
+    (KafkaError, FAILURE),
+)
 
 
 def describe(error: BaseException) -> Problem | None:
@@ -44,7 +53,7 @@ def describe(error: BaseException) -> Problem | None:
 
 
 def _is_foreseen(error: BaseException) -> bool:
-    return isinstance(error, CommandError | CycloptsError | ConfigError | StorageError | KafkaError)
+    return isinstance(error, (CommandError, *(kind for kind, _ in _STATUS)))
 
 
 def one_line(text: str) -> str:
