@@ -1,0 +1,179 @@
+"""Quarantine: what to do once damage was found.
+
+A damaged range stays in its file and in the checkpoint. Reads below and above it go on; a read in it is a CorruptLog.
+Its offsets are never given out again.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+from minibroker.protocol.errors import CorruptMessage
+from minibroker.records.batch import HEADER_BYTES, decode_header, verify_crc
+from minibroker.storage.errors import CorruptLog
+from minibroker.storage.index import IndexDamaged, SparseIndex
+from minibroker.storage.integrity import Damage, Expectation, check_range, damage_at
+from minibroker.storage.segment import Segment
+from minibroker.storage.walk import BadBatch, walk_headers
+
+if TYPE_CHECKING:
+    from minibroker.storage.log import Log
+    from minibroker.storage.reading import FileSlice
+
+logger = logging.getLogger(__name__)
+
+
+def expectation(log: "Log", segment: Segment) -> Expectation:
+    """What the batches of a segment must look like."""
+    return Expectation(
+        segment=segment.base_offset,
+        end_position=segment.size_bytes,
+        end_offset=log.next_base_offset(segment),
+        gaps_allowed=segment.compacted,
+        epochs=tuple(log.epochs) or ((0, 0),),
+    )
+
+
+def damage_of(log: "Log", offset: int) -> Damage | None:
+    """The quarantined range that holds an offset."""
+    return next((damage for damage in log.damaged if damage.start_offset <= offset < damage.end_offset), None)
+
+
+def refuse_damaged(log: "Log", offset: int) -> None:
+    """Raise CorruptLog if an offset is quarantined."""
+    damage = damage_of(log, offset)
+    if damage is not None:
+        raise CorruptLog(f"{log.name}: {damage}")
+
+
+def skip_position(log: "Log", segment: Segment, offset: int) -> int:
+    """Where the last damage before an offset ends in a segment; 0 without one."""
+    return max(
+        (damage.end_position for damage in log.damaged if _is_before(damage, segment, offset)),
+        default=0,
+    )
+
+
+def _is_before(damage: Damage, segment: Segment, offset: int) -> bool:
+    return damage.segment == segment.base_offset and damage.end_offset <= offset
+
+
+def next_damage_position(log: "Log", segment: Segment, offset: int) -> int | None:
+    """Where the first damage beyond an offset begins in a segment; None without one."""
+    return next(
+        (damage.position for damage in log.damaged if _is_after(damage, segment, offset)),
+        None,
+    )
+
+
+def _is_after(damage: Damage, segment: Segment, offset: int) -> bool:
+    return damage.segment == segment.base_offset and damage.start_offset > offset
+
+
+def quarantine(log: "Log", found: list[Damage]) -> bool:
+    """Remember damaged ranges; False if all of them were known."""
+    news = False
+    for damage in found:
+        merged = damage
+        for known in [known for known in log.damaged if _touch(known, merged)]:
+            if known.start_offset <= merged.start_offset and merged.end_offset <= known.end_offset:
+                break
+            log.damaged.remove(known)
+            merged = _union(known, merged)
+        else:
+            news = True
+            log.damaged.append(merged)
+            log.damaged.sort(key=lambda known: known.start_offset)
+            log.needs_checkpoint = True
+            logger.error("%s: quarantined %s", log.name, damage)
+    return news
+
+
+def _touch(known: Damage, other: Damage) -> bool:
+    return (
+        known.segment == other.segment
+        and known.start_offset < other.end_offset
+        and other.start_offset < known.end_offset
+    )
+
+
+def _union(known: Damage, other: Damage) -> Damage:
+    return Damage(
+        start_offset=min(known.start_offset, other.start_offset),
+        end_offset=max(known.end_offset, other.end_offset),
+        segment=known.segment,
+        position=min(known.position, other.position),
+        end_position=max(known.end_position, other.end_position),
+        reason=known.reason,
+    )
+
+
+def finish_check(log: "Log", checked: "FileSlice", found: list[Damage]) -> None:
+    """`Log.finish_check`."""
+    segment = log.segments[log.segment_slot(checked.base_offset)]
+    if segment is not checked.segment:
+        return  # compaction or retention was faster; what is there now has its own state
+    quarantine(log, found)
+    segment.mark_checked(checked.position, checked.position + checked.size_bytes)
+
+
+def inspect(log: "Log", segment: Segment, bad_position: int) -> bool:
+    """Check the surroundings of a suspicious position, quarantine what is damaged; False if nothing new was found."""
+    expect = expectation(log, segment)
+    index = segment.offset_index
+    slot = index.floor_of_position(bad_position)
+    end_position = index.entry(slot + 1)[1] if slot + 1 < len(index) else segment.size_bytes
+    position, offset = 0, segment.base_offset
+    while slot >= 0:
+        last_offset, candidate = index.entry(slot)
+        start_offset = _trusted_start(segment, candidate, segment.base_offset + last_offset)
+        if start_offset is not None:
+            position, offset = candidate, start_offset
+            break
+        slot -= 1
+    found = check_range(segment.file(), position, max(end_position, bad_position + 1), offset, expect)
+    return quarantine(log, found)
+
+
+def _trusted_start(segment: Segment, position: int, last_offset: int) -> int | None:
+    """Base offset of the good batch at an index entry; None if it is not good."""
+    try:
+        header = decode_header(segment.file().pread(HEADER_BYTES, position))
+        if header.last_offset != last_offset or header.size_bytes > segment.size_bytes - position:
+            return None
+        verify_crc(segment.file().pread(header.size_bytes, position))
+    except CorruptMessage:
+        return None
+    return header.base_offset
+
+
+def ensure_index(log: "Log", segment: Segment, index: SparseIndex) -> None:
+    """Load one of a segment's indexes, or make both again from its batches."""
+    segment.in_use = True
+    try:
+        index.words()
+    except IndexDamaged as error:
+        logger.warning("%s: rebuilding an index: %s", log.name, error)
+        rebuild_indexes(log, segment)
+
+
+def rebuild_indexes(log: "Log", segment: Segment) -> None:
+    """Make a segment's indexes and timestamps again from its batches. Damage that breaks the chain is quarantined."""
+    segment.forget_contents()
+    expect = expectation(log, segment)
+    position, offset = 0, segment.base_offset
+    while position < segment.size_bytes:
+        try:
+            for at, header in walk_headers(segment.file(), position, segment.size_bytes):
+                reason = expect.complaint(header, offset)
+                if reason is not None:
+                    raise BadBatch(at, reason)
+                segment.note(header, at, log.settings.index_interval_bytes)
+                offset = header.next_offset
+        except BadBatch as bad:
+            damage = damage_at(segment.file(), bad, offset, expect)
+            quarantine(log, [damage])
+            position, offset = damage.end_position, damage.end_offset
+        else:
+            break
+    if segment is not log.active:
+        segment.seal()

@@ -1,0 +1,101 @@
+"""Every name of a file or directory below the data directory. Kafka's own names where Kafka has one.
+
+data/
+  .lock                                    held while a broker runs
+  format                                   format version and cluster id
+  checkpoint                               durable ends, log starts and producers of all partitions
+  clean-shutdown                           there only between a clean stop and the next start
+  <topic>-<index>/                         one partition
+    partition.metadata                     the topic id
+    00000000000000000000.log               record batches; the name is the base offset, 20 digits
+    00000000000000000000.index             offset -> position
+    00000000000000000000.timeindex         timestamp -> offset
+    00000000000000000000.cleaned           compaction in progress, worthless after a crash
+    00000000000000000000-00000000000000004711.swap
+                                           compacted, complete and durable: about to replace the segments whose
+                                           base offsets are in this range, the second one exclusive
+    00000000000000004711.torn              bytes cut from the end by a recovery; the name is the offset they claimed
+  <topic>-<index>.<32 hex digits>-delete/  a partition being removed
+"""
+
+import base64
+import re
+import uuid
+
+LOCK = ".lock"
+FORMAT = "format"
+CHECKPOINT = "checkpoint"
+CLEAN_SHUTDOWN = "clean-shutdown"
+PARTITION_METADATA = "partition.metadata"
+
+LOG = ".log"
+INDEX = ".index"
+TIME_INDEX = ".timeindex"
+CLEANED = ".cleaned"
+SWAP = ".swap"
+TORN = ".torn"
+DELETE = "-delete"
+TEMPORARY = ".tmp"
+
+MAX_NAME_BYTES = 255
+
+_partition_directory = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<index>[0-9]+)")
+_segment_file = re.compile(r"[0-9]{20}")
+_swap_file = re.compile(r"([0-9]{20})-([0-9]{20})\.swap")
+
+
+def segment_name(base_offset: int) -> str:
+    """Name of a segment's files without their suffix."""
+    return f"{base_offset:020}"
+
+
+def base_offset_of(name: str, suffix: str = LOG) -> int | None:
+    """Base offset in the name of a segment's file with that suffix; None if it is another file."""
+    stem = name.removesuffix(suffix)
+    if stem == name or not _segment_file.fullmatch(stem):
+        return None
+    return int(stem)
+
+
+def swap_name(base_offset: int, end_offset: int) -> str:
+    """Name of a compacted segment that is about to replace those whose base offsets are in the range."""
+    return f"{base_offset:020}-{end_offset:020}{SWAP}"
+
+
+def parse_swap_name(name: str) -> tuple[int, int] | None:
+    """Base offset and end offset in the name of a compacted segment's file; None if it is another file."""
+    match = _swap_file.fullmatch(name)
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def partition_name(topic: str, index: int) -> str:
+    """Name of a partition's directory."""
+    return f"{topic}-{index}"
+
+
+def parse_partition_name(name: str) -> tuple[str, int] | None:
+    """Topic and index of a partition's directory; None if it is no such name (or one being deleted)."""
+    match = _partition_directory.fullmatch(name)
+    if match is None or name.endswith(DELETE):
+        return None
+    return match["topic"], int(match["index"])
+
+
+def deleted_name(name: str, topic_id: uuid.UUID) -> str:
+    """Name of a partition's directory while it is removed; shortened, for the longest topic names fill a name alone."""
+    suffix = f".{topic_id.hex}{DELETE}"
+    return name[: MAX_NAME_BYTES - len(suffix)] + suffix
+
+
+def encode_partition_metadata(topic_id: uuid.UUID) -> bytes:
+    """Content of `partition.metadata` as Kafka writes it."""
+    encoded = base64.urlsafe_b64encode(topic_id.bytes).rstrip(b"=").decode()
+    return f"version: 0\ntopic_id: {encoded}".encode()
+
+
+def decode_partition_metadata(content: bytes) -> uuid.UUID | None:
+    """Topic id in `partition.metadata`; None if the content is damaged."""
+    match = re.fullmatch(rb"version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?", content)
+    if match is None:
+        return None
+    return uuid.UUID(bytes=base64.urlsafe_b64decode(match[1] + b"=="))

@@ -1,0 +1,158 @@
+"""Finding out which offsets of a log are damaged, and where the next good batch begins.
+
+A batch is good if its chain of lengths, its CRC, its leader epoch and its place in the order of offsets are right; the
+CRC alone covers neither base offset nor length nor epoch. Everything between the offset that was expected and the next
+good batch is one `Damage`.
+"""
+
+from collections.abc import Sequence
+
+import attrs
+
+from minibroker.protocol.errors import CorruptMessage
+from minibroker.records.batch import HEADER_BYTES, MAGIC, BatchHeader, decode_header, verify_crc
+from minibroker.storage.filesystem import File
+from minibroker.storage.walk import CHUNK_BYTES, BadBatch, walk_batches
+
+
+@attrs.frozen(kw_only=True)
+class Damage:
+    """A range of offsets that is lost, and the bytes of one segment it lies in."""
+
+    start_offset: int
+    end_offset: int
+    segment: int
+    """Base offset of the segment."""
+    position: int
+    end_position: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"offsets {self.start_offset} to {self.end_offset - 1}: {self.reason} in segment {self.segment}"
+
+
+@attrs.frozen(kw_only=True)
+class Expectation:
+    """What the batches of one segment must look like."""
+
+    segment: int
+    """Base offset of the segment."""
+    end_position: int
+    """Where its good bytes end."""
+    end_offset: int
+    """No batch reaches beyond: the next segment's base offset, or the log end."""
+    gaps_allowed: bool
+    """Compaction has been here."""
+    epochs: tuple[tuple[int, int], ...] = ((0, 0),)
+    """(leader epoch, first offset), ascending: the epoch each offset must have."""
+
+    def epoch_at(self, offset: int) -> int:
+        """The leader epoch of an offset."""
+        return next((epoch for epoch, start in reversed(self.epochs) if start <= offset), self.epochs[0][0])
+
+    def complaint(self, header: BatchHeader, expected_offset: int) -> str | None:
+        """Why a batch cannot be the one that begins at `expected_offset`; None if it can."""
+        if header.base_offset < expected_offset or header.next_offset > self.end_offset:
+            return f"a batch of offsets {header.base_offset} to {header.last_offset} out of its place"
+        if header.base_offset > expected_offset and not self.gaps_allowed:
+            return f"offset {header.base_offset} follows where {expected_offset} should"
+        if header.partition_leader_epoch != self.epoch_at(header.base_offset):
+            return f"leader epoch {header.partition_leader_epoch} at offset {header.base_offset}"
+        return None
+
+
+def check_range(file: File, position: int, end_position: int, offset: int, expect: Expectation) -> list[Damage]:
+    """Read and check the batches of a range that begins with the one at `offset`.
+
+    The last damage may reach beyond the range, to the next good batch. Safe in any thread.
+    """
+    damages: list[Damage] = []
+    while position < end_position:
+        try:
+            for at, header, _ in walk_batches(file, position, expect.end_position):
+                if at >= end_position:
+                    return damages
+                reason = expect.complaint(header, offset)
+                if reason is not None:
+                    raise BadBatch(at, reason)
+                offset = header.next_offset
+        except BadBatch as bad:
+            damage = damage_at(file, bad, offset, expect)
+            damages.append(damage)
+            position, offset = damage.end_position, damage.end_offset
+        else:
+            position = expect.end_position
+            if offset < expect.end_offset and not expect.gaps_allowed:
+                reason = f"offset {offset} is missing before {expect.end_offset}"
+                damages.append(_damage(offset, expect.end_offset, position, position, reason, expect))
+    return damages
+
+
+def damage_at(file: File, bad: BadBatch, offset: int, expect: Expectation) -> Damage:
+    """The damage that begins at a bad batch where `offset` was expected, up to the next good batch."""
+    found = find_batch(file, bad.position, expect, offset)
+    if found is None:
+        return _damage(offset, expect.end_offset, bad.position, expect.end_position, str(bad), expect)
+    position, header = found
+    return _damage(offset, header.base_offset, bad.position, position, str(bad), expect)
+
+
+def _damage(
+    start_offset: int, end_offset: int, position: int, end_position: int, reason: str, expect: Expectation
+) -> Damage:
+    return Damage(
+        start_offset=start_offset,
+        end_offset=end_offset,
+        segment=expect.segment,
+        position=position,
+        end_position=end_position,
+        reason=reason,
+    )
+
+
+def missing_segment(expect: Expectation) -> Damage:
+    """The damage of a segment whose file is gone."""
+    return _damage(expect.segment, expect.end_offset, 0, 0, "the file of the segment is missing", expect)
+
+
+def find_batch(file: File, position: int, expect: Expectation, offset: int) -> tuple[int, BatchHeader] | None:
+    """The first good batch at or after a position that begins at or after an offset; (position, header) or None.
+
+    Looks for the leader epoch and the magic that precede every CRC, so the search runs at the speed of `bytes.find`.
+    """
+    marks = {epoch.to_bytes(4, "big") + bytes([MAGIC]) for epoch, _ in expect.epochs}
+    while position < expect.end_position:
+        chunk = file.pread(min(CHUNK_BYTES, expect.end_position - position), position)
+        for at in _candidates(chunk, marks):
+            header = _good_batch(file, position + at, expect, offset)
+            if header is not None:
+                return position + at, header
+        if position + len(chunk) >= expect.end_position or len(chunk) < HEADER_BYTES:
+            break
+        position += len(chunk) - HEADER_BYTES + 1
+    return None
+
+
+def _candidates(chunk: bytes, marks: Sequence[bytes] | set[bytes]) -> list[int]:
+    """Positions in `chunk` where a header may begin, ascending."""
+    found = []
+    for mark in marks:
+        at = chunk.find(mark, 12)
+        while at >= 0:
+            found.append(at - 12)
+            at = chunk.find(mark, at + 1)
+    return sorted(found)
+
+
+def _good_batch(file: File, position: int, expect: Expectation, offset: int) -> BatchHeader | None:
+    try:
+        header = decode_header(file.pread(HEADER_BYTES, position))
+        if header.size_bytes > expect.end_position - position or header.base_offset < offset:
+            return None
+        relaxed = attrs.evolve(expect, gaps_allowed=True)
+        if relaxed.complaint(header, offset) is not None:
+            return None
+        verify_crc(file.pread(header.size_bytes, position))
+    except CorruptMessage:
+        return None
+    return header

@@ -1,0 +1,368 @@
+"""The log of one partition: segments in a directory, appended to now, durable later, readable below the durable end.
+
+    append            volatile: in the page cache, lost by a power cut
+    begin_flush       says which files to sync; whoever calls it syncs them, in any thread
+    complete_flush    moves the durable end; only below it may anything be acknowledged or served
+
+A segment rolled in between is part of the next flush point, with its directory entry. All methods belong to one thread;
+only the files of a flush point and file slices may go to others. After a failed sync the log refuses everything.
+"""
+
+import uuid
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import attrs
+
+from minibroker.protocol.errors import OffsetOutOfRange
+from minibroker.records.batch import BatchHeader
+from minibroker.storage import damages, reading, recovery, removal, retention, timestamps
+from minibroker.storage.errors import LogOffline, StorageError
+from minibroker.storage.files import PARTITION_METADATA, encode_partition_metadata
+from minibroker.storage.filesystem import Buffer, File, FileSystem
+from minibroker.storage.integrity import Damage
+from minibroker.storage.log_checkpoint import ORIGIN, LogCheckpoint, LogPosition, SegmentState
+from minibroker.storage.producer_state import ProducerState
+from minibroker.storage.reading import FileSlice
+from minibroker.storage.recovery import RecoveryReport
+from minibroker.storage.segment import Segment
+from minibroker.storage.settings import LogSettings
+
+
+@attrs.frozen(kw_only=True)
+class FlushPoint:
+    """What must be synced to make the log durable up to an offset. Every file and every directory, in any order."""
+
+    files: tuple[File, ...]
+    directories: tuple[str, ...]
+    end: LogPosition
+
+    @property
+    def end_offset(self) -> int:
+        """The durable end once all is synced."""
+        return self.end.offset
+
+
+@attrs.define(eq=False)
+class Log:
+    """An append-only sequence of record batches with dense offsets (until compaction thins them out)."""
+
+    fs: FileSystem
+    directory: str
+    settings: LogSettings
+    topic_id: uuid.UUID
+    segments: list[Segment]
+    """Ascending and never empty; the last one is the active one."""
+    log_start_offset: int
+    log_end_offset: int
+    durable: LogPosition
+    """The durable end. What lies beyond may be neither acknowledged nor served."""
+    producer_state: ProducerState = attrs.field(factory=ProducerState)
+    epochs: list[tuple[int, int]] = attrs.field(factory=list)
+    """(leader epoch, first offset), ascending."""
+    damaged: list[Damage] = attrs.field(factory=list)
+    """Quarantined ranges, ascending and disjoint."""
+    removed: list[Segment] = attrs.field(factory=list)
+    """Segments below the log start whose files may go once a checkpoint holds the new log start."""
+    compacted_offset: int = 0
+    """Below it compaction has been."""
+    checkpointed: LogPosition = ORIGIN
+    """The durable end that the checkpoint on disk knows: its segment, and what follows, must keep its bytes."""
+    needs_checkpoint: bool = True
+    failure: StorageError | None = None
+    hints: dict[int, tuple[Segment, int]] = attrs.field(factory=dict)
+    """Where slices ended: the reader that follows asks for exactly that offset."""
+    _unsynced_files: list[File] = attrs.field(factory=list)
+    _unsynced_directories: list[str] = attrs.field(factory=list)
+    _flushing: LogPosition = attrs.field()
+
+    @_flushing.default
+    def _nothing_in_flight(self) -> LogPosition:
+        return self.durable
+
+    @classmethod
+    def create(
+        cls, fs: FileSystem, directory: str, settings: LogSettings, topic_id: uuid.UUID, now_ms: int = 0
+    ) -> "Log":
+        """Make the directory of a new partition. It is durable after the first flush, like everything else."""
+        fs.mkdir(directory)
+        metadata = fs.open(f"{directory}/{PARTITION_METADATA}", create=True)
+        metadata.truncate(0)
+        metadata.pwrite(encode_partition_metadata(topic_id), 0)
+        segment = Segment(fs, directory, 0, created_ms=now_ms)
+        parent = directory.rpartition("/")[0] or "."
+        return cls(
+            fs=fs,
+            directory=directory,
+            settings=settings,
+            topic_id=topic_id,
+            segments=[segment],
+            log_start_offset=0,
+            log_end_offset=0,
+            durable=LogPosition(0, 0, 0),
+            unsynced_files=[metadata, segment.create()],
+            unsynced_directories=[directory, parent],
+        )
+
+    @classmethod
+    def open(
+        cls,
+        fs: FileSystem,
+        directory: str,
+        settings: LogSettings,
+        checkpoint: LogCheckpoint | None,
+        now_ms: int,
+        *,
+        topic_id: uuid.UUID | None = None,
+    ) -> "tuple[Log, RecoveryReport]":
+        """Open a partition's directory, recovering what lies beyond the durable end that the checkpoint knows.
+
+        `checkpoint` None means doubt: everything is read, and damage quarantined rather than cut. What was recovered is
+        volatile: flush the log before anything of it is served. `topic_id` saves a read; a checkpoint of another id is
+        that of a deleted namesake. Raises StorageError.
+        """
+        return recovery.open_log(cls, fs, directory, settings, checkpoint, now_ms, topic_id)
+
+    @property
+    def name(self) -> str:
+        """Name of the partition's directory."""
+        return self.directory.rpartition("/")[2]
+
+    @property
+    def active(self) -> Segment:
+        """The segment that is appended to."""
+        return self.segments[-1]
+
+    @property
+    def durable_end_offset(self) -> int:
+        """What lies below survives a power cut."""
+        return self.durable.offset
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of record batches in all segments."""
+        return sum(segment.size_bytes for segment in self.segments)
+
+    # -- Writing
+
+    def append(self, batch: Buffer, header: BatchHeader, now_ms: int) -> None:
+        """Append a validated batch that carries its final offsets; volatile until the next flush.
+
+        Raises DiskFull or StorageError, and then the log is as it was.
+        """
+        if self.failure is not None:
+            self._refuse()
+        segment = self.segments[-1]
+        if segment.size_bytes and self._roll_due(segment, header, now_ms):
+            self.roll(now_ms)
+            segment = self.segments[-1]
+        assert header.base_offset >= self.log_end_offset, (header, self.log_end_offset)
+        try:
+            segment.append(batch, header, self.settings.index_interval_bytes)
+        except StorageError:
+            if segment.is_torn:
+                self.fail(StorageError(f"{segment.log_path} could not be taken back to where it was"))
+            raise
+        self.log_end_offset = header.base_offset + header.last_offset_delta + 1
+        if header.producer_id >= 0:
+            self.producer_state.update(header, now_ms)
+        if not self.epochs or header.partition_leader_epoch > self.epochs[-1][0]:
+            self.epochs.append((header.partition_leader_epoch, header.base_offset))
+
+    def _roll_due(self, segment: Segment, header: BatchHeader, now_ms: int) -> bool:
+        """Kafka's rule: too large, too old by the records' own clock (or ours without one), or out of 31 bits."""
+        settings = self.settings
+        if segment.size_bytes + header.batch_length + 12 > settings.segment_bytes:
+            return True
+        if not segment.fits(header.last_offset):
+            return True
+        first_ms = segment.first_timestamp_ms
+        if first_ms is None:
+            first_ms = segment.load_first_timestamp()
+        age_ms = header.max_timestamp - first_ms if first_ms >= 0 else now_ms - segment.created_ms
+        return age_ms > settings.segment_ms - segment.jitter_ms(settings.segment_jitter_ms)
+
+    def roll(self, now_ms: int) -> None:
+        """Close the active segment and begin a new one at the log end. On failure nothing has changed."""
+        if self.failure is not None:
+            self._refuse()
+        old = self.segments[-1]
+        if not old.size_bytes:
+            return
+        new = Segment(self.fs, self.directory, self.log_end_offset, created_ms=now_ms)
+        new_file = new.create()
+        if self._flushing.offset != self.log_end_offset:
+            self._unsynced_files.append(old.writable())
+        self._unsynced_files += old.seal()
+        old.release()
+        self._unsynced_files.append(new_file)
+        self._unsynced_directories.append(self.directory)
+        self.segments.append(new)
+        self.needs_checkpoint = True
+
+    # -- Making durable
+
+    def begin_flush(self) -> FlushPoint | None:
+        """What to sync so that everything appended so far is durable; None if that is so, or being done, already."""
+        if self.failure is not None:
+            self._refuse()
+        active = self.segments[-1]
+        files, directories = self._unsynced_files, self._unsynced_directories
+        if self._flushing.offset == self.log_end_offset and not files and not directories:
+            return None
+        if self._flushing.offset != self.log_end_offset and active.size_bytes:
+            files.append(active.writable())
+        self._unsynced_files, self._unsynced_directories = [], []
+        self._flushing = LogPosition(self.log_end_offset, active.base_offset, active.size_bytes)
+        return FlushPoint(
+            files=tuple(dict.fromkeys(files)), directories=tuple(dict.fromkeys(directories)), end=self._flushing
+        )
+
+    def complete_flush(self, point: FlushPoint) -> None:
+        """Everything in `point` was synced without an error. Points complete in the order in which they began."""
+        assert point.end.offset >= self.durable.offset, (point, self.durable)
+        if self.failure is None:
+            self.durable = point.end
+            self.needs_checkpoint = True
+
+    def flush(self) -> None:
+        """Make everything durable at once, in this thread. A failure takes the log offline."""
+        point = self.begin_flush()
+        if point is None:
+            return
+        try:
+            for file in point.files:
+                file.sync_data()
+            for directory in point.directories:
+                self.fs.sync_directory(directory)
+        except StorageError as error:
+            self.fail(error)
+            raise
+        self.complete_flush(point)
+
+    def fail(self, error: StorageError) -> None:
+        """Refuse everything from now on: a sync failed, so what the page cache shows may not be on the disk."""
+        self.failure = self.failure or error
+
+    def _refuse(self) -> None:
+        raise LogOffline(f"{self.name} is offline: {self.failure}") from self.failure
+
+    # -- Checkpoints
+
+    def begin_checkpoint(self) -> LogCheckpoint | None:
+        """What the checkpoint file should say of this log; None if nothing changed since the last time."""
+        if not self.needs_checkpoint or self.failure is not None:
+            return None
+        self.needs_checkpoint = False
+        return LogCheckpoint(
+            topic_id=self.topic_id,
+            log_start_offset=self.log_start_offset,
+            durable=self.durable,
+            log_end_offset=self.log_end_offset,
+            compacted_offset=self.compacted_offset,
+            segments=tuple(SegmentState.of(segment) for segment in self.segments),
+            epochs=tuple(self.epochs),
+            producers=self.producer_state.snapshot(),
+            damaged=tuple(self.damaged),
+        )
+
+    def complete_checkpoint(self, checkpoint: LogCheckpoint) -> None:
+        """The checkpoint file with this is durable: files below its log start may go. Raises StorageError."""
+        self.checkpointed = checkpoint.durable
+        retention.remove_files(self, checkpoint.log_start_offset)
+
+    # -- Reading
+
+    def read(self, offset: int, max_bytes: int, end_offset: int, *, min_one_batch: bool = True) -> FileSlice | None:
+        """Whole batches of one segment from the one that holds `offset`, ending at or before `end_offset`.
+
+        At most `max_bytes`, save for a single larger batch if `min_one_batch`. None if there is nothing. A slice that
+        is not `checked` may not be served: `find_damage` in any thread, `finish_check`, and read again. Raises
+        OffsetOutOfRange and CorruptLog.
+        """
+        if self.failure is not None:
+            self._refuse()
+        if not self.log_start_offset <= offset <= self.log_end_offset:
+            raise OffsetOutOfRange(
+                f"offset {offset} of {self.name}, which holds {self.log_start_offset} to {self.log_end_offset}"
+            )
+        if offset >= end_offset:
+            return None
+        return reading.read_slice(self, offset, max_bytes, end_offset, min_one_batch)
+
+    def finish_check(self, checked: FileSlice, found: list[Damage]) -> None:
+        """Take in what `FileSlice.find_damage` found: mark the slice as good, or quarantine what is not."""
+        damages.finish_check(self, checked, found)
+
+    def read_batches(self, start_offset: int, end_offset: int) -> Iterator[tuple[BatchHeader, memoryview]]:
+        """Every batch with an offset in the range, CRC checked, in big reads. Quarantined ranges are passed over."""
+        return reading.read_batches(self, start_offset, end_offset)
+
+    def segment_slot(self, offset: int) -> int:
+        """Index in `segments` of the one whose range holds an offset."""
+        return max(bisect_right(self.segments, offset, key=_base_offset) - 1, 0)
+
+    def next_base_offset(self, segment: Segment) -> int:
+        """The first offset beyond a segment."""
+        slot = bisect_right(self.segments, segment.base_offset, key=_base_offset)
+        return self.segments[slot].base_offset if slot < len(self.segments) else self.log_end_offset
+
+    def offset_for_timestamp(self, timestamp_ms: int, end_offset: int) -> tuple[int, int] | None:
+        """(offset, timestamp in ms) of the first record at or after a time; None if there is none below the end."""
+        return timestamps.offset_for_timestamp(self, timestamp_ms, end_offset)
+
+    def offset_of_max_timestamp(self, end_offset: int) -> tuple[int, int] | None:
+        """(offset, timestamp in ms) of the first record with the largest timestamp; None in an empty log."""
+        return timestamps.offset_of_max_timestamp(self, end_offset)
+
+    def epoch_end_offset(self, leader_epoch: int) -> tuple[int, int]:
+        """(epoch, end offset) for OffsetForLeaderEpoch: the largest known epoch not above the one asked for, and the
+        offset where it ends; (-1, -1) if none is known or the epoch asked for is in the future.
+        """
+        slot = bisect_right(self.epochs, leader_epoch, key=lambda entry: entry[0]) - 1
+        if slot < 0 or (leader_epoch > self.epochs[-1][0]):
+            return -1, -1
+        end_offset = self.epochs[slot + 1][1] if slot + 1 < len(self.epochs) else self.log_end_offset
+        return self.epochs[slot][0], end_offset
+
+    # -- Removing
+
+    def advance_log_start(self, offset: int) -> None:
+        """Make everything below `offset` unreadable. Durable with the next checkpoint, which also removes the files.
+
+        Raises OffsetOutOfRange beyond the durable end.
+        """
+        retention.advance_log_start(self, offset)
+
+    def delete_old_segments(self, now_ms: int) -> list[str]:
+        """Apply retention by time and size; returns one line per segment that went, with the reason.
+
+        `now_ms` must come from a clock that does not jump (`RetentionClock`).
+        """
+        return retention.delete_old_segments(self, now_ms)
+
+    def release_idle(self) -> None:
+        """Forget the loaded indexes of closed segments in which nobody looked anything up since the last call."""
+        for segment in self.segments[:-1]:
+            if not segment.in_use:
+                segment.release()
+            segment.in_use = False
+
+    def close(self) -> None:
+        """Flush, and let go of every descriptor. The last checkpoint comes after it."""
+        if self.failure is None:
+            self.flush()
+        for segment in self.segments:
+            segment.release()
+
+    def delete(self) -> None:
+        """Take the partition out of sight at once (a durable rename), then remove its files. In any thread.
+
+        Nothing else may be asked of the log then; slices in flight stay readable. Raises StorageError.
+        """
+        self.fail(LogOffline(f"{self.name} was deleted"))
+        removal.remove_directory(self.fs, removal.hide_partition(self.fs, self.directory, self.topic_id))
+
+
+def _base_offset(segment: Segment) -> int:
+    return segment.base_offset

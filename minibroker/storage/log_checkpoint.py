@@ -1,0 +1,154 @@
+"""What the checkpoint file says of one log, as a value and as JSON.
+
+It is only true together with what the disk holds: everything below `durable` is known to be there; segments, indexes
+and producers are described as they were at `log_end_offset`, which a crash may have taken back.
+"""
+
+import uuid
+from typing import Any
+
+import attrs
+import orjson
+
+from minibroker.storage.index import SavedIndex
+from minibroker.storage.integrity import Damage
+from minibroker.storage.producer_state import ProducerSnapshot
+from minibroker.storage.segment import Segment
+
+
+@attrs.frozen
+class LogPosition:
+    """A batch boundary: an offset and where in which segment it lies."""
+
+    offset: int
+    segment: int
+    """Base offset of the segment."""
+    position: int
+
+
+ORIGIN = LogPosition(0, 0, 0)
+
+
+@attrs.frozen
+class SegmentState:
+    """A segment without its files. The fields are Segment's."""
+
+    base_offset: int
+    size_bytes: int
+    max_timestamp_ms: int
+    max_timestamp_offset: int
+    first_timestamp_ms: int | None
+    created_ms: int
+    compacted: bool
+    bytes_since_index: int
+    offset_index: SavedIndex | None
+    """None: rebuild it."""
+    time_index: SavedIndex | None
+    last_indexed_timestamp_ms: int
+
+    @classmethod
+    def of(cls, segment: Segment) -> "SegmentState":
+        """The state of a segment, whose index entries are written out."""
+        offset_index, time_index = segment.save_indexes()
+        return cls(
+            segment.base_offset,
+            segment.size_bytes,
+            segment.max_timestamp_ms,
+            segment.max_timestamp_offset,
+            segment.first_timestamp_ms,
+            segment.created_ms,
+            segment.compacted,
+            segment.bytes_since_index,
+            offset_index,
+            time_index,
+            segment.time_index.last_timestamp_ms,
+        )
+
+    def apply(self, segment: Segment) -> None:
+        """Give a new Segment object this state."""
+        segment.size_bytes = self.size_bytes
+        segment.max_timestamp_ms = self.max_timestamp_ms
+        segment.max_timestamp_offset = self.max_timestamp_offset
+        segment.first_timestamp_ms = self.first_timestamp_ms
+        segment.created_ms = self.created_ms
+        segment.compacted = self.compacted
+        segment.bytes_since_index = self.bytes_since_index
+        segment.offset_index.saved = self.offset_index
+        segment.time_index.saved = self.time_index
+        segment.time_index.last_timestamp_ms = self.last_indexed_timestamp_ms
+
+
+@attrs.frozen(kw_only=True)
+class LogCheckpoint:
+    """One log."""
+
+    topic_id: uuid.UUID | None = None
+    """None: of a log that was never in a checkpoint."""
+    log_start_offset: int = 0
+    durable: LogPosition = ORIGIN
+    log_end_offset: int = 0
+    compacted_offset: int = 0
+    segments: tuple[SegmentState, ...] = ()
+    epochs: tuple[tuple[int, int], ...] = ()
+    producers: ProducerSnapshot = ()
+    damaged: tuple[Damage, ...] = ()
+
+    def encode(self) -> bytes:
+        """As one line of JSON; arrays in place of objects where there are many."""
+        assert self.topic_id is not None
+        content = {
+            "topic_id": str(self.topic_id),
+            "log_start_offset": self.log_start_offset,
+            "durable": attrs.astuple(self.durable),
+            "log_end_offset": self.log_end_offset,
+            "compacted_offset": self.compacted_offset,
+            "segments": [_segment_to_json(segment) for segment in self.segments],
+            "epochs": self.epochs,
+            "producers": self.producers,
+            "damaged": [attrs.asdict(damage) for damage in self.damaged],
+        }
+        return orjson.dumps(content)
+
+    @classmethod
+    def decode(cls, line: bytes) -> "LogCheckpoint":
+        """Read what `encode` wrote; its CRC was checked, so whatever is wrong is our bug."""
+        content: dict[str, Any] = orjson.loads(line)
+        return cls(
+            topic_id=uuid.UUID(content["topic_id"]),
+            log_start_offset=content["log_start_offset"],
+            durable=LogPosition(*content["durable"]),
+            log_end_offset=content["log_end_offset"],
+            compacted_offset=content["compacted_offset"],
+            segments=tuple(_segment_from_json(fields) for fields in content["segments"]),
+            epochs=tuple((epoch, offset) for epoch, offset in content["epochs"]),
+            producers=content["producers"],
+            damaged=tuple(Damage(**fields) for fields in content["damaged"]),
+        )
+
+
+def _segment_to_json(state: SegmentState) -> list[object]:
+    offset_index, time_index = state.offset_index, state.time_index
+    return [
+        state.base_offset,
+        state.size_bytes,
+        state.max_timestamp_ms,
+        state.max_timestamp_offset,
+        state.first_timestamp_ms,
+        state.created_ms,
+        state.compacted,
+        state.bytes_since_index,
+        (offset_index.size_bytes, offset_index.crc) if offset_index else None,
+        (time_index.size_bytes, time_index.crc) if time_index else None,
+        state.last_indexed_timestamp_ms,
+    ]
+
+
+def _segment_from_json(fields: list[Any]) -> SegmentState:
+    *numbers, offset_index, time_index, last_indexed_timestamp_ms = fields
+    indexes = [SavedIndex(*saved) if saved else None for saved in (offset_index, time_index)]
+    values = [*numbers, *indexes, last_indexed_timestamp_ms]
+    return SegmentState(*values)
+
+
+NEVER_CHECKPOINTED = LogCheckpoint()
+"""Of a log younger than an undamaged checkpoint file: nothing of it is known to be durable, and it never had more."""

@@ -1,0 +1,98 @@
+"""What may go from the beginning of a log, and when.
+
+The log start moves first, durably in the checkpoint; only then are files removed (`Log.complete_checkpoint`). So a
+crash in between leaves files that the next start removes, never a log with a hole.
+"""
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from minibroker.protocol.errors import OffsetOutOfRange
+from minibroker.storage.segment import Segment
+
+if TYPE_CHECKING:
+    from minibroker.storage.log import Log
+
+CATCH_UP = 2
+"""How much faster than real time a RetentionClock follows a wall clock that is ahead of it."""
+
+
+@attrs.define
+class RetentionClock:
+    """The wall clock, but a step forward does not delete data: it is followed at twice the speed of real time.
+
+    A clock that was wrong and then set right by a year thus grants old segments a year; one that is set back, or that
+    jumped by mistake and comes back before the data was due, has done no harm. A restart begins at the wall clock.
+    """
+
+    _now_ms: int
+    _monotonic_s: float
+
+    def now_ms(self, wall_ms: int, monotonic_s: float) -> int:
+        """The time for retention, given both clocks."""
+        elapsed_ms = max(monotonic_s - self._monotonic_s, 0) * 1000
+        self._now_ms = min(wall_ms, self._now_ms + int(CATCH_UP * elapsed_ms))
+        self._monotonic_s = monotonic_s
+        return self._now_ms
+
+
+def advance_log_start(log: "Log", offset: int) -> None:
+    """`Log.advance_log_start`."""
+    if offset > log.durable_end_offset:
+        raise OffsetOutOfRange(f"offset {offset} of {log.name}, whose durable end is {log.durable_end_offset}")
+    if offset <= log.log_start_offset:
+        return
+    log.log_start_offset = offset
+    log.needs_checkpoint = True
+    while len(log.segments) > 1 and log.segments[1].base_offset <= offset:
+        log.removed.append(log.segments.pop(0))
+    _trim(log)
+
+
+def _trim(log: "Log") -> None:
+    """Forget what concerned offsets below the log start."""
+    start = log.log_start_offset
+    log.damaged = [damage for damage in log.damaged if damage.end_offset > start]
+    while len(log.epochs) > 1 and log.epochs[1][1] <= start:
+        del log.epochs[0]
+    log.hints = {offset: hint for offset, hint in log.hints.items() if hint[0] not in log.removed}
+
+
+def delete_old_segments(log: "Log", now_ms: int) -> list[str]:
+    """`Log.delete_old_segments`, in Kafka's way: the active segment too, if all its records are too old."""
+    reasons: list[str] = []
+    if "delete" in log.settings.cleanup_policy and log.failure is None:
+        while (reason := _reason_to_delete(log, log.segments[0], now_ms)) is not None:
+            first = log.segments[0]
+            if first is log.active:
+                log.roll(now_ms)
+            reasons.append(f"{log.name}: segment {first.base_offset} deleted: {reason}")
+            advance_log_start(log, log.segments[1].base_offset)
+    log.release_idle()
+    return reasons
+
+
+def _reason_to_delete(log: "Log", segment: Segment, now_ms: int) -> str | None:
+    if not segment.size_bytes or log.next_base_offset(segment) > log.durable_end_offset:
+        return None
+    settings = log.settings
+    if settings.retention_ms >= 0:
+        newest_ms = segment.max_timestamp_ms
+        if newest_ms < 0:
+            newest_ms = log.fs.modified_ms(segment.log_path)
+        if now_ms - newest_ms > settings.retention_ms:
+            return f"its newest record is {now_ms - newest_ms} ms old, retention.ms is {settings.retention_ms}"
+    if settings.retention_bytes >= 0:
+        excess = log.size_bytes - settings.retention_bytes
+        if excess >= segment.size_bytes:
+            return f"the log has {log.size_bytes} bytes, retention.bytes is {settings.retention_bytes}"
+    return None
+
+
+def remove_files(log: "Log", log_start_offset: int) -> None:
+    """Remove the files of segments below a log start that is durable in the checkpoint."""
+    for segment in list(log.removed):
+        for path in segment.paths:
+            log.fs.unlink(path)
+        log.removed.remove(segment)
