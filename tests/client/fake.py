@@ -67,6 +67,8 @@ class FakePartition:
     batches: list[memoryview] = attrs.Factory(list)
     start: int = 0
     end: int = 0
+    most_batches: int = 1_000_000
+    """How many a fetch brings at most."""
     _recent: dict[int, deque[tuple[int, int, int, int]]] = attrs.Factory(dict)
     """Producer id → (epoch, first sequence, last sequence, base offset) of its last five batches."""
 
@@ -104,9 +106,8 @@ class FakePartition:
 
     def read(self, offset: int) -> bytes:
         """The batches from the one that holds `offset` on."""
-        return b"".join(
-            batch for batch in self.batches for header, _ in iter_batches(batch) if header.next_offset > offset
-        )
+        wanted = [batch for batch in self.batches for header, _ in iter_batches(batch) if header.next_offset > offset]
+        return b"".join(wanted[: self.most_batches])
 
 
 Handler = Callable[[int, Any, int], Any]
