@@ -44,6 +44,8 @@ class Segment:
     """Whether somebody looked something up since the last `release` was considered."""
     is_torn: bool = False
     """A failed write could not be taken back."""
+    is_nameless: bool = False
+    """A compaction has not given the file its name yet, so it can only be reached through the open descriptor."""
     _file: File | None = None
 
     @offset_index.default
@@ -181,6 +183,7 @@ class Segment:
 
     def release(self) -> None:
         """Let go of the descriptor and the loaded indexes, once nothing is written here any more."""
-        self._file = None
+        if not self.is_nameless:
+            self._file = None
         self.offset_index.unload()
         self.time_index.unload()

@@ -33,6 +33,11 @@ def cleaned_path(directory: str, base_offset: int) -> str:
     return f"{directory}/{segment_name(base_offset)}{CLEANED}"
 
 
+def swap_path(directory: str, base_offset: int, end_offset: int) -> str:
+    """Path of the file between steps 2 and 4."""
+    return f"{directory}/{swap_name(base_offset, end_offset)}"
+
+
 @attrs.define(eq=False)
 class SegmentWriter:
     """Step 1: writes a new segment's file in big pieces; its indexes stay in memory."""
@@ -64,31 +69,23 @@ class SegmentWriter:
         self._buffer = bytearray()
 
 
-def begin_swap(fs: FileSystem, directory: str, cleaned: str, base_offset: int, end_offset: int) -> None:
-    """Step 2, for the finished file `cleaned`."""
-    fs.rename(cleaned, f"{directory}/{swap_name(base_offset, end_offset)}")
-    fs.sync_directory(directory)
+def begin_swap(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:
+    """Step 2, for the file of step 1."""
+    fs.rename(cleaned_path(directory, base_offset), swap_path(directory, base_offset, end_offset))
 
 
 def cancel_swap(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:
     """Undo step 2. Not durable: a restart may still complete the swap."""
-    fs.unlink(f"{directory}/{swap_name(base_offset, end_offset)}")
+    fs.unlink(swap_path(directory, base_offset, end_offset))
 
 
-def finish_swap(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:
-    """Steps 3 and 4; steps already done do no harm."""
-    for name in fs.list_sizes(directory):
-        for suffix in (LOG, INDEX, TIME_INDEX):
-            base = base_offset_of(name, suffix)
-            if base is not None and base_offset <= base < end_offset:
-                fs.unlink(f"{directory}/{name}")
-    fs.sync_directory(directory)
-    fs.rename(f"{directory}/{swap_name(base_offset, end_offset)}", f"{directory}/{segment_name(base_offset)}{LOG}")
-    fs.sync_directory(directory)
+def complete_swap(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:
+    """Step 4."""
+    fs.rename(swap_path(directory, base_offset, end_offset), f"{directory}/{segment_name(base_offset)}{LOG}")
 
 
 def recover_compaction(fs: FileSystem, directory: str) -> list[int]:
-    """Bring a directory in order before its log is opened: unfinished files go, complete swaps are completed.
+    """Bring a directory in order before its log is opened: unfinished files go, begun swaps are completed.
 
     Returns the base offsets of the segments that were put in place. May be killed at any point and done again.
     """
@@ -100,5 +97,17 @@ def recover_compaction(fs: FileSystem, directory: str) -> list[int]:
         elif base_offset_of(name, CLEANED) is not None:
             fs.unlink(f"{directory}/{name}")
     for base_offset, end_offset in sorted(swaps):
-        finish_swap(fs, directory, base_offset, end_offset)
+        _remove_replaced(fs, directory, base_offset, end_offset)
+        fs.sync_directory(directory)
+        complete_swap(fs, directory, base_offset, end_offset)
+        fs.sync_directory(directory)
     return [base_offset for base_offset, _ in sorted(swaps)]
+
+
+def _remove_replaced(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:
+    """Step 3, as a restart does it: by the names alone."""
+    for name in fs.list_sizes(directory):
+        for suffix in (LOG, INDEX, TIME_INDEX):
+            base = base_offset_of(name, suffix)
+            if base is not None and base_offset <= base < end_offset:
+                fs.unlink(f"{directory}/{name}")
