@@ -18,7 +18,7 @@ from minibroker.client.gate import PollGate
 from minibroker.client.membership import GroupSettings, Membership
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.partition_state import PartitionState, Seek, Start
-from minibroker.protocol.errors import KafkaError
+from minibroker.protocol.errors import KafkaError, UnknownMemberId
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,10 @@ class ConsumerGroup:
             return
 
         async def attempt() -> None:
+            await self.membership.wait_synced()
+            if self.topics and self.membership.generation < 0:
+                # As an outsider it might be let in, if the group is empty, and set back whoever comes next.
+                raise UnknownMemberId(f"this consumer is not in group {self.coordinator.group!r} at present")
             await self.coordinator.commit(offsets, self.membership.identity)
 
         await self.coordinator.cluster.retrying(attempt, f"committing for group {self.coordinator.group!r}")
@@ -120,7 +124,7 @@ class ConsumerGroup:
         return {partition: found.offset for partition, found in (await self.committed(partitions)).items()}
 
     async def _commit_done(self) -> None:
-        if self.auto_commit_interval_ms is None:
+        if self.auto_commit_interval_ms is None or (self.topics and self.membership.generation < 0):
             return
         offsets = {
             partition: CommittedOffset(state.done)

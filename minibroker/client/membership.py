@@ -99,6 +99,8 @@ class Membership:
     member_id: str = ""
     generation: int = -1
     _joining: bool = False
+    _synced: trio.Event | None = None
+    """Between the answers to JoinGroup and SyncGroup: to be set by the latter."""
     _lost: bool = False
     """Expelled since the last join: what is owned must be dropped, not committed."""
     _previous: frozenset[TopicPartition] = NOTHING
@@ -113,6 +115,11 @@ class Membership:
         return MemberIdentity(
             member_id=self.member_id, generation=self.generation, instance_id=self.settings.instance_id
         )
+
+    async def wait_synced(self) -> None:
+        """Wait while the broker would refuse a commit because the new generation has no assignment yet."""
+        while self._synced is not None:
+            await self._synced.wait()
 
     def rejoin(self) -> None:
         """Have a rebalance: the subscription changed, or an answer said so."""
@@ -169,7 +176,12 @@ class Membership:
         while True:
             try:
                 joined = await self._join_group()
-                return await self._sync_group(joined)
+                self._synced = trio.Event()
+                try:
+                    return await self._sync_group(joined)
+                finally:
+                    self._synced.set()
+                    self._synced = None
             except KafkaError as error:
                 self.coordinator.note(error)
                 if error.code in EXPELLED:
