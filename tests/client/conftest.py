@@ -1,8 +1,10 @@
-"""What tests of the client share."""
+"""What tests of the client share: scripted brokers, and real ones (ours; with `-m foreign` an Apache Kafka)."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import trio
@@ -16,3 +18,34 @@ async def fake(nursery: trio.Nursery) -> AsyncIterator[FakeCluster]:
     cluster = FakeCluster(nursery)
     yield cluster
     nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(scope="session")
+def our_broker() -> Iterator[str]:
+    from minibroker.testing import BrokerThread
+
+    settings = {"group.initial.rebalance.delay.ms": 0, "group.min.session.timeout.ms": 500}
+    with BrokerThread(settings) as broker:
+        yield broker.address
+
+
+@pytest.fixture(params=["minibroker", pytest.param("apache", marks=pytest.mark.foreign)])
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """HOST:PORT of a broker, shared by all tests: each uses topics and groups of its own."""
+    if request.param == "minibroker":
+        return str(request.getfixturevalue("our_broker"))
+    if "KAFKA_BOOTSTRAP" not in os.environ:
+        pytest.skip("KAFKA_BOOTSTRAP names no Apache Kafka to test against")
+    return os.environ["KAFKA_BOOTSTRAP"]
+
+
+@pytest.fixture
+def topic() -> str:
+    """A name that no other test uses."""
+    return f"topic-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def group() -> str:
+    """A name that no other test uses."""
+    return f"group-{uuid.uuid4().hex[:12]}"
