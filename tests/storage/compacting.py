@@ -11,7 +11,7 @@ from minibroker.records.compression import Codec
 from minibroker.records.record import Record, read_records
 from minibroker.storage.cleaning import Pace
 from minibroker.storage.compaction import Compaction, CompactionReport, plan_compaction
-from minibroker.storage.filesystem import OsFileSystem
+from minibroker.storage.filesystem import FileSystem, OsFileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import LogCheckpoint
 from minibroker.storage.settings import LogSettings
@@ -27,8 +27,9 @@ PATIENT = Pace(rest_s=0)
 Pair = tuple[bytes | None, bytes | None]
 
 
-def make_log(directory: Path, **settings: object) -> Log:
-    return Log.create(OsFileSystem(), f"{directory}/topic-0", attrs.evolve(SETTINGS, **settings), uuid.uuid4(), NOW)
+def make_log(directory: Path, fs: FileSystem | None = None, **settings: object) -> Log:
+    fs = fs or OsFileSystem()
+    return Log.create(fs, f"{directory}/topic-0", attrs.evolve(SETTINGS, **settings), uuid.uuid4(), NOW)
 
 
 def append(

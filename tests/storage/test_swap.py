@@ -1,151 +1,152 @@
-"""A compaction killed after any operation on the disk: nothing is lost, and a restart brings everything in order."""
+"""A power cut or a kill before any step of a compaction: nothing is lost, and a restart brings everything in order."""
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import attrs
 import pytest
 
 from minibroker.records.record import Record
+from minibroker.storage.errors import DiskFull
 from minibroker.storage.files import CLEANED, SWAP
-from minibroker.storage.filesystem import OsFileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import LogCheckpoint
 from minibroker.storage.swap import recover_compaction
+from tests.simulation.disk import (
+    PowerCut,
+    SimulatedDisk,
+    all_but_one,
+    everything,
+    only_synced,
+    random_survivor,
+)
 from tests.storage.compacting import NOW, append, close_segment, compact, make_log, records_of, save_checkpoint
 
-CHANGES = {"open", "rename", "unlink", "mkdir", "rmdir", "sync_directory"}
-FILE_CHANGES = {"pwrite", "truncate", "sync_data"}
 
+@attrs.define
+class Case:
+    """A log of many segments, all of it durable, that compaction merges into a few."""
 
-class Killed(BaseException):
-    """The process is gone: whatever comes after does not happen."""
+    disk: SimulatedDisk = attrs.field(factory=SimulatedDisk)
+    log: Log = attrs.field(init=False)
+    checkpoint: LogCheckpoint = attrs.field(init=False)
+    before: list[Record] = attrs.field(init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self.disk.mkdir("/data")
+        self.disk.sync_directory("/")
+        self.log = make_log(Path("/data"), self.disk, segment_bytes=400)
+        for number in range(12):
+            pairs = [(b"k%d" % (number % 4), b"%d" % number * 10), (b"u%d" % number, b"")]
+            append(self.log, pairs, producer=(5, 0, 2 * number))
+        append(self.log, [(b"k0", None)])
+        close_segment(self.log)
+        append(self.log, [(b"tail", b"1")])
+        self.log.flush()
+        self.log.settings = attrs.evolve(self.log.settings, segment_bytes=600)
+        self.checkpoint = save_checkpoint(self.log)
+        self.before = records_of(self.log)
 
-@attrs.define(eq=False)
-class KillableFile:
-    """A file whose process may be killed."""
+    def run_until(self, cut: int) -> bool:
+        """Compact until the power is cut before a step; whether it was."""
+        self.disk.cut_at = self.disk.steps + cut
+        try:
+            compact(self.log)
+        except PowerCut:
+            return True
+        finally:
+            self.disk.cut_at = None
+        return False
 
-    file: Any
-    fs: "KillableFileSystem"
-
-    def __getattr__(self, name: str) -> Any:
-        if name in FILE_CHANGES:
-            self.fs.count()
-        return getattr(self.file, name)
-
-
-@attrs.define(eq=False)
-class KillableFileSystem:
-    """The real one, until `allowed` changes have been made."""
-
-    allowed: int
-    real: OsFileSystem = attrs.field(factory=OsFileSystem)
-    is_dead: bool = False
-
-    def count(self) -> None:
-        if self.is_dead or self.allowed == 0:
-            self.is_dead = True
-            raise Killed
-        self.allowed -= 1
-
-    def open(self, path: str, *, create: bool = False) -> KillableFile:
-        if create:
-            self.count()
-        return KillableFile(self.real.open(path, create=create), self)
-
-    def open_shared(self, path: str) -> KillableFile:
-        return KillableFile(self.real.open_shared(path), self)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in CHANGES:
-            self.count()
-        return getattr(self.real, name)
-
-
-def prepare(directory: Path) -> tuple[Log, LogCheckpoint, list[Record]]:
-    """A log of several segments that compaction turns into two, and what it holds."""
-    log = make_log(directory, segment_bytes=400)
-    for number in range(30):
-        append(log, [(b"k%d" % (number % 4), b"%d" % number * 10), (b"u%d" % number, b"")])
-    append(log, [(b"k0", None)])
-    close_segment(log)
-    append(log, [(b"tail", b"1")])
-    log.flush()
-    return log, save_checkpoint(log), records_of(log)
+    def reopen(self, disk: SimulatedDisk, checkpoint: LogCheckpoint | None) -> Log:
+        """What a restart makes of a disk; held to the law."""
+        log, report = Log.open(disk, self.log.directory, self.log.settings, checkpoint, NOW)
+        assert not log.damaged
+        assert not report.cut_bytes
+        log.flush()
+        found = records_of(log)
+        assert last_of(found) == last_of(self.before)
+        assert set(found) <= set(self.before)
+        assert log.producer_state.entries[5].batches == self.log.producer_state.entries[5].batches
+        assert not [name for name in disk.list_sizes(log.directory) if name.endswith((CLEANED, SWAP))]
+        return log
 
 
 def last_of(records: list[Record]) -> dict[bytes | None, Record]:
     return {record.key: record for record in records}
 
 
-@pytest.mark.parametrize("with_checkpoint", [True, False])
-def test_killed_after_any_change(tmp_path: Path, *, with_checkpoint: bool) -> None:
-    """The last record of each key is there, at its offset, and no record that was not; a second start finds nothing to
-    do; and the compaction, done again, comes to the same end.
+def left_over(disk: SimulatedDisk, seed: int) -> Iterator[SimulatedDisk]:
+    """Disks that a power cut could leave, and the one that a kill leaves."""
+    yield only_synced(disk)
+    yield everything(disk)
+    for missing in range(6):
+        yield all_but_one(disk, missing)
+    rng = random.Random(seed)
+    for _ in range(3):
+        yield random_survivor(disk, rng)
+    yield disk.restarted()
+
+
+@pytest.fixture(scope="module")
+def settled() -> list[Record]:
+    """What an undisturbed compaction leaves."""
+    case = Case()
+    compact(case.log)
+    records = records_of(case.log)
+    assert records != case.before
+    assert 3 <= len(case.log.segments) < 7
+    return records
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_cut_before_any_step(settled: list[Record], *, is_known: bool) -> None:
+    """The last record of each key is there, at its offset, and no record that was not; producers are remembered; a second
+    start changes nothing; and compacting again comes to the same end. With the checkpoint and without.
     """
-    (tmp_path / "reference").mkdir()
-    reference, _, _ = prepare(tmp_path / "reference")
-    compact(reference)
-    expected = records_of(reference)
-    allowed, survived = 0, False
-    while not survived:
-        (tmp_path / str(allowed)).mkdir()
-        log, checkpoint, before = prepare(tmp_path / str(allowed))
-        assert last_of(before) == last_of(expected)
-        log.close()
-        killable = KillableFileSystem(10**9)
-        log, _ = Log.open(killable, log.directory, log.settings, checkpoint, NOW)  # type: ignore[arg-type]
-        killable.allowed = allowed
-        try:
-            compact(log)
-            survived = True
-        except Killed:
-            pass
-        again, _ = Log.open(OsFileSystem(), log.directory, log.settings, checkpoint if with_checkpoint else None, NOW)
-        assert not again.damaged
-        again.flush()
-        assert last_of(records_of(again)) == last_of(before)
-        assert {record.offset for record in records_of(again)} <= {record.offset for record in before}
-        assert not [name for name in again.fs.list_sizes(log.directory) if name.endswith((CLEANED, SWAP))]
-        assert recover_compaction(again.fs, log.directory) == []
-        save_checkpoint(again)
-        again.compacted_offset = 0
-        compact(again)
-        assert records_of(again) == expected
-        again.close()
-        allowed += 1
-    assert allowed > 20
+    cut = 0
+    while (case := Case()).run_until(cut):
+        for disk in left_over(case.disk, seed=cut):
+            log = case.reopen(disk, case.checkpoint if is_known else None)
+            found = records_of(log)
+            again = case.reopen(disk, save_checkpoint(log))
+            assert records_of(again) == found
+            again.compacted_offset = 0
+            compact(again)
+            assert records_of(again) == settled
+        cut += 1
+    assert cut > 30
 
 
-def test_killed_during_the_recovery_too(tmp_path: Path) -> None:
-    """A restart that is killed leaves what the next one completes."""
-    allowed, survived = 0, False
-    while not survived:
-        (tmp_path / str(allowed)).mkdir()
-        log, checkpoint, before = prepare(tmp_path / str(allowed))
-        log.close()
-        killable = KillableFileSystem(10**9)
-        log, _ = Log.open(killable, log.directory, log.settings, checkpoint, NOW)  # type: ignore[arg-type]
-        killable.real = StopAtSwap()
-        with pytest.raises(Killed):
-            compact(log)
-        recovering = KillableFileSystem(allowed)
-        try:
-            recover_compaction(recovering, log.directory)  # type: ignore[arg-type]
-            survived = True
-        except Killed:
-            pass
-        again, _ = Log.open(OsFileSystem(), log.directory, log.settings, checkpoint, NOW)
-        assert not again.damaged
-        assert last_of(records_of(again)) == last_of(before)
-        again.close()
-        allowed += 1
-    assert allowed > 5
+def test_cut_during_the_recovery_too() -> None:
+    """A restart during which the power is cut leaves what the next one completes."""
+    for cut in range(0, 60, 3):
+        case = Case()
+        if not case.run_until(cut):
+            break
+        disk = everything(case.disk)
+        recovery_cut, was_cut = 0, True
+        while was_cut:
+            recovering = everything(disk)
+            recovering.cut_at = recovery_cut
+            try:
+                recover_compaction(recovering, case.log.directory)
+                was_cut = False
+            except PowerCut:
+                recovery_cut += 1
+            for left in left_over(recovering, seed=cut):
+                case.reopen(left, case.checkpoint)
 
 
-class StopAtSwap(OsFileSystem):
-    """Dies where the old segments should be removed."""
-
-    def unlink(self, path: str) -> None:
-        raise Killed
+def test_a_full_disk_stops_it_without_harm(settled: list[Record]) -> None:
+    """Whatever does not fit is removed again, and once there is space the compaction succeeds."""
+    case = Case()
+    case.disk.free = 300
+    with pytest.raises(DiskFull):
+        compact(case.log)
+    assert last_of(records_of(case.log)) == last_of(case.before)
+    assert not [name for name in case.disk.list_sizes(case.log.directory) if name.endswith((CLEANED, SWAP))]
+    case.disk.free = None
+    compact(case.log)
+    assert records_of(case.log) == settled
