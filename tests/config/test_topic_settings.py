@@ -2,8 +2,9 @@
 
 import pytest
 
-from minibroker.config.describe import ConfigEntry, ConfigSource, ConfigSynonym, describe_broker, describe_topic
+from minibroker.config.describe import ConfigEntry, ConfigSynonym, describe_broker, describe_topic
 from minibroker.config.errors import ConfigError
+from minibroker.config.layers import ConfigSource, LayeredSettings
 from minibroker.config.setting import MAX_LONG
 from minibroker.config.settings import BrokerSettings
 from minibroker.config.topic_settings import TopicSettings, resolve
@@ -80,7 +81,7 @@ def test_what_kafka_refuses_is_refused(overrides: dict[str, str], problem: str) 
 def test_a_topics_description_tells_where_each_value_comes_from() -> None:
     """Own value, broker's setting, default: the one in force comes first."""
     broker = BrokerSettings(log_retention_ms=5, log_roll_hours=1)
-    entries = describe_topic({"retention.ms": "7"}, broker)
+    entries = describe_topic({"retention.ms": "7"}, LayeredSettings(broker))
     assert described(entries, "retention.ms").source is ConfigSource.TOPIC
     assert described(entries, "retention.ms").synonyms == (
         ConfigSynonym("retention.ms", "7", ConfigSource.TOPIC),
@@ -95,7 +96,7 @@ def test_a_topics_description_tells_where_each_value_comes_from() -> None:
 
 def test_a_brokers_description_tells_set_from_default() -> None:
     """A setting that somebody set, even to its default, has another source than one that nobody touched."""
-    entries = describe_broker(BrokerSettings(num_partitions=4, explicit=frozenset({"node.id"})))
+    entries = describe_broker(LayeredSettings(BrokerSettings(num_partitions=4, explicit=frozenset({"node.id"}))))
     assert described(entries, "num.partitions").value == "4"
     assert described(entries, "num.partitions").synonyms == (
         ConfigSynonym("num.partitions", "4", ConfigSource.STATIC_BROKER),
