@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command; its exit status. Whatever goes wrong is one line on standard error."""
     try:
+        if list(argv[:1]) == ["serve"] and _serve_plainly(argv[1:]):
+            return SUCCESS
         app, arguments = _application(argv)
         status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # here, where a closed pipe is understood
@@ -54,6 +56,19 @@ def run(argv: Sequence[str]) -> int:
             raise
         print(f"minibroker: {problem.message}", file=sys.stderr)
         return problem.status
+
+
+def _serve_plainly(arguments: Sequence[str]) -> bool:
+    """Run a broker without loading what reads other flags than the usual; false if there are others."""
+    import gc
+
+    gc.disable()  # nothing that an import makes is garbage; `serving` turns it on again
+    from minibroker.cli import serving
+
+    options = serving.plain_options(arguments)
+    if options is not None:
+        serving.serve(options)
+    return options is not None
 
 
 def _application(argv: Sequence[str]) -> tuple[App, list[str]]:

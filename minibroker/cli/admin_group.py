@@ -17,9 +17,9 @@ from minibroker.cli.administering import PartitionsOption, administer
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
 from minibroker.cli.positions import parse_start
 from minibroker.cli.problems import CommandError
-from minibroker.cli.progress import counted
 from minibroker.cli.tables import show
 from minibroker.cli.targets import target_offsets
+from minibroker.cli.words import counted
 from minibroker.client.admin import Admin
 from minibroker.client.admin_groups import PartitionLag
 from minibroker.client.consumer import Consumer

@@ -13,8 +13,9 @@ from minibroker.cli import FAILURE, SUCCESS
 from minibroker.cli.checking import PartitionReport, check_directory
 from minibroker.cli.options import JsonOption
 from minibroker.cli.problems import CommandError
-from minibroker.cli.progress import Meter, counted, readable_size
+from minibroker.cli.progress import Meter
 from minibroker.cli.tables import show, show_json
+from minibroker.cli.words import counted, readable_size
 from minibroker.storage.directory import FORMAT_VERSION
 from minibroker.storage.errors import DirectoryInUse, StorageError
 from minibroker.storage.files import CLEAN_SHUTDOWN, FORMAT, LOCK

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal
+from typing import Final, Literal, get_args
 
 LogLevel = Literal["debug", "info", "warning", "error"]
+LOG_LEVELS: Final = get_args(LogLevel)
 
 
 class ReadableFormatter(logging.Formatter):

@@ -19,8 +19,9 @@ from minibroker.cli import BROKEN_PIPE, FAILURE, SUCCESS
 from minibroker.cli.positions import AtOffset, AtTime, Edge, LastRecords, Start
 from minibroker.cli.printing import STANDARD_OUTPUT, Printer, write_all
 from minibroker.cli.problems import CommandError
-from minibroker.cli.progress import Meter, counted
+from minibroker.cli.progress import Meter
 from minibroker.cli.reach import look_up
+from minibroker.cli.words import counted
 from minibroker.client.consumer import Consumer
 from minibroker.client.metadata import ClusterInfo, TopicPartition
 from minibroker.client.partition_state import Seek

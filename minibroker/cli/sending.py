@@ -21,8 +21,9 @@ from minibroker.cli import FAILURE, INTERRUPTED, SUCCESS
 from minibroker.cli.jsonlines import InputRecord
 from minibroker.cli.lines import GivenLines, Input, LineReader
 from minibroker.cli.problems import CommandError, one_line
-from minibroker.cli.progress import Meter, counted
+from minibroker.cli.progress import Meter
 from minibroker.cli.reach import look_up
+from minibroker.cli.words import counted
 from minibroker.client.batches import Delivery
 from minibroker.client.producer import Producer
 from minibroker.protocol.errors import ErrorCode, KafkaError
