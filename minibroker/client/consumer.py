@@ -49,7 +49,7 @@ def _isolation(level: str | Isolation) -> Isolation:
     return level if isinstance(level, Isolation) else Isolation[level.upper()]
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
 class Consumer:
     """Reads records. Use it in `async with`, and poll it from one task at a time.
 

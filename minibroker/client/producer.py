@@ -72,7 +72,7 @@ def _codec(compression: str | Codec) -> Codec:
     return Codec[compression.upper()]
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
 class Producer:
     """Sends records. Use it in `async with`; leaving the block delivers what is buffered.
 
