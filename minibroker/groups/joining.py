@@ -53,6 +53,11 @@ class Join:
         """The names of the protocols."""
         return [name for name, _ in self.protocols]
 
+    @property
+    def texts(self) -> list[str]:
+        """All that a client may make as long as it likes."""
+        return [self.client_id, self.instance_id or "", self.protocol_type, *self.names]
+
     def new_member_id(self) -> str:
         """The id of the member that this request brings."""
         return f"{self.client_id if self.instance_id is None else self.instance_id}-{self.new_id}"

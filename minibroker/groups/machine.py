@@ -64,7 +64,7 @@ class GroupMachine:
         shortest, longest = self.settings.group_min_session_timeout_ms, self.settings.group_max_session_timeout_ms
         if not shortest <= request.session_timeout_ms <= longest:
             raise InvalidSessionTimeout(f"expected {shortest} to {longest} ms, found {request.session_timeout_ms}")
-        if any(len(name) > MAX_NAME_CHARACTERS for name in (request.instance_id or "", *request.names)):
+        if any(len(name) > MAX_NAME_CHARACTERS for name in request.texts):
             raise InvalidRequest(f"a name of more than {MAX_NAME_CHARACTERS} characters")
         group = self._group(group_id, now_ms, effects)
         if group is None:

@@ -9,7 +9,7 @@ Source: Apache Kafka, OffsetMetadataManager, ClassicGroup.offsetExpirationCondit
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 
 from minibroker.config.group_settings import GroupSettings
 from minibroker.groups.classic import ClassicGroup
@@ -91,12 +91,12 @@ def group_tombstones(image: Image, group_id: str) -> list[GroupsRecord]:
     return [*tombstones, GroupRecord(group_id, None)]
 
 
-def topic_tombstones(image: Image, topics: Collection[str]) -> list[GroupsRecord]:
-    """All that deletes what any group has committed for `topics`."""
+def topic_tombstones(image: Image, topic: str) -> list[GroupsRecord]:
+    """All that deletes what any group has committed for `topic`."""
     return [
         OffsetRecord(group_id, topic, partition, None)
-        for group_id, topic, partition, _ in image.committed()
-        if topic in topics
+        for group_id, topics in image.offsets.items()
+        for partition in topics.get(topic, ())
     ]
 
 

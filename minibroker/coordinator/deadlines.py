@@ -1,0 +1,85 @@
+"""The deadlines of all groups: one clock, one heap, one task.
+
+The clock is monotonic and stops while the broker does. A broker that was suspended (SIGSTOP, a debugger, a starved
+machine) has not listened, so the time counts as nobody's silence: a gap between two looks at the clock that is longer than
+the task ever sleeps is taken out of it. Before anybody is expired, the tasks whose sockets are readable by then get their
+turn, so that a heartbeat which has arrived counts even if it has not been read.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Final
+
+import attrs
+import trio
+
+TICK_MS: Final = 1_000
+"""The task looks at the clock at least this often while there are deadlines."""
+STALL_MS: Final = 2_000
+"""A gap as long as this is no delay of the scheduler, but a suspension."""
+
+
+@attrs.define(eq=False)
+class Deadlines:
+    """Calls `expire` with each group whose deadline has come. An entry may be early: `expire` looks for itself."""
+
+    now: Callable[[], float]
+    """Monotonic seconds."""
+    expire: Callable[[str], None]
+    _heap: list[tuple[int, str]] = attrs.Factory(list)
+    _watched: dict[str, int] = attrs.Factory(dict)
+    """The earliest entry of each group in the heap."""
+    _earlier: trio.Event = attrs.Factory(trio.Event)
+    """Set when the task would sleep too long."""
+    _last_ms: float = 0
+    _suspended_ms: float = 0
+
+    def now_ms(self) -> int:
+        """The time that deadlines are counted in: milliseconds in which the broker was listening."""
+        observed_ms = self.now() * 1000
+        gap_ms = observed_ms - self._last_ms
+        if gap_ms > STALL_MS and self._heap:  # without deadlines nobody looks at the clock, and a gap means nothing
+            self._suspended_ms += gap_ms - TICK_MS
+        self._last_ms = observed_ms
+        return int(observed_ms - self._suspended_ms)
+
+    def watch(self, group_id: str, deadline_ms: int) -> None:
+        """See that `expire` is called for `group_id` at `deadline_ms` or before."""
+        known_ms = self._watched.get(group_id)
+        if known_ms is not None and known_ms <= deadline_ms:
+            return
+        self._watched[group_id] = deadline_ms
+        if not self._heap or deadline_ms < self._heap[0][0]:
+            self._earlier.set()
+        heapq.heappush(self._heap, (deadline_ms, group_id))
+
+    async def run(self) -> None:
+        """Keep the deadlines, for ever."""
+        while True:
+            now_ms = self.now_ms()
+            if not self._heap:
+                await self._sleep(float("inf"))
+            elif self._heap[0][0] > now_ms:
+                await self._sleep(min(self._heap[0][0] - now_ms, TICK_MS))
+            else:
+                # One turn for those who became ready along with us, one for what their reading made ready.
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+                self._expire_due(now_ms)
+
+    async def _sleep(self, milliseconds: float) -> None:
+        self._earlier = trio.Event()
+        with trio.move_on_after(milliseconds / 1000):
+            await self._earlier.wait()
+
+    def _expire_due(self, now_ms: int) -> None:
+        due = set()
+        while self._heap and self._heap[0][0] <= now_ms:
+            deadline_ms, group_id = heapq.heappop(self._heap)
+            if self._watched.get(group_id) == deadline_ms:  # else an earlier entry has spoken for this one
+                del self._watched[group_id]
+                due.add(group_id)
+        for group_id in due:
+            self.expire(group_id)

@@ -1,0 +1,259 @@
+"""The coordinator: groups and their committed offsets between the requests, the log and the clock.
+
+Every request is one synchronous step of the Trio thread: the machine decides, the records are appended, the same records
+are replayed, whoever has to hear of it is answered. Nothing awaits in between, so nothing needs a lock. Every answer
+carries the flush round after which the log is durable up to what the decision saw, reads included: nobody is told what a
+power cut could take back.
+
+If the records cannot be appended, the group is let go of and taken up again as the log has it: whoever was concerned
+hears COORDINATOR_NOT_AVAILABLE and tries again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from minibroker.config.settings import BrokerSettings
+from minibroker.coordinator.deadlines import Deadlines
+from minibroker.coordinator.held import Held
+from minibroker.coordinator.offsets_topic import RECORDS_PER_TURN, OffsetsTopic, decode_all, read_latest
+from minibroker.groups.effects import Effects
+from minibroker.groups.joining import Join
+from minibroker.groups.machine import GroupMachine
+from minibroker.groups.offsets import topic_tombstones
+from minibroker.groups.records import GroupRecord, GroupsRecord, OffsetRecord
+from minibroker.groups.requests import Caller
+from minibroker.protocol.errors import CoordinatorLoadInProgress, CoordinatorNotAvailable, ErrorCode, KafkaError
+from minibroker.storage.errors import StorageError
+from minibroker.storage.retention import RetentionClock
+from minibroker.topics.catalog import Catalog, Topic
+from minibroker.topics.clock import Clock
+from minibroker.topics.flusher import Flusher
+from minibroker.topics.partition import Partition
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False, kw_only=True)
+class GroupCoordinator:
+    """See the module. Until `run` has loaded a partition, its groups raise CoordinatorLoadInProgress."""
+
+    catalog: Catalog
+    flusher: Flusher
+    settings: BrokerSettings
+    clock: Clock
+    machine: GroupMachine = attrs.field(init=False)
+    topic: OffsetsTopic = attrs.field(init=False)
+    _deadlines: Deadlines = attrs.field(init=False)
+    _not_loaded: dict[int, type[KafkaError]] = attrs.field(init=False)
+    """What the groups of a partition raise that is not, or cannot be, loaded."""
+    _closed: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.machine = GroupMachine(self.settings)
+        self.topic = OffsetsTopic(self.catalog, self.settings, self.clock)
+        self._deadlines = Deadlines(self.clock.now, self._expire)
+        self._not_loaded = dict.fromkeys(range(len(self.topic.partitions())), CoordinatorLoadInProgress)
+        self.catalog.on_topic_deleted(self._delete_offsets_of)
+
+    # Requests of members --------------------------------------------------------------------------------------------
+
+    def join(self, group_id: str, request: Join) -> Held:
+        """Decide on a JoinGroup. Raises what `GroupMachine.join` and `check_available` raise."""
+        self.check_available(group_id)
+        held, effects = Held(), Effects()
+        self.machine.join(group_id, request, held, self._deadlines.now_ms(), effects)
+        self._carry_out(group_id, effects)
+        return held
+
+    def sync(
+        self,
+        group_id: str,
+        caller: Caller,
+        protocol: tuple[str | None, str | None],
+        assignments: Mapping[str, bytes],
+    ) -> Held:
+        """Decide on a SyncGroup. Raises what `GroupMachine.sync` and `check_available` raise."""
+        self.check_available(group_id)
+        held, effects = Held(), Effects()
+        self.machine.sync(group_id, caller, protocol, assignments, held, self._deadlines.now_ms(), effects)
+        self._carry_out(group_id, effects)
+        return held
+
+    def heartbeat(self, group_id: str, caller: Caller) -> ErrorCode:
+        """Decide on a Heartbeat. Raises what `GroupMachine.heartbeat` and `check_available` raise."""
+        self.check_available(group_id)
+        return self.machine.heartbeat(group_id, caller, self._deadlines.now_ms())
+
+    def leave(self, group_id: str, members: Sequence[tuple[str, str | None]]) -> list[ErrorCode]:
+        """Decide on a LeaveGroup: what each member hears. Raises InvalidGroupId and what `check_available` raises."""
+        self.check_available(group_id)
+        effects = Effects()
+        answers = self.machine.leave(group_id, members, self._deadlines.now_ms(), effects)
+        if not self._carry_out(group_id, effects):
+            raise CoordinatorNotAvailable
+        return answers
+
+    # Offsets --------------------------------------------------------------------------------------------------------
+
+    def check_commit(self, group_id: str, caller: Caller, version: int) -> None:
+        """Raise unless `caller` may commit: what `GroupMachine.check_commit` and `check_available` raise."""
+        self.check_available(group_id)
+        self.machine.check_commit(group_id, caller, version, self._deadlines.now_ms())
+
+    def append(self, records: Sequence[GroupsRecord]) -> None:
+        """Write records that the machine's state allows, and let them come true. Raises CoordinatorNotAvailable."""
+        if records:
+            self.topic.append(records)
+            for record in records:
+                self.machine.replay(record)
+
+    def delete_group(self, group_id: str) -> None:
+        """Delete a group and its offsets. Raises GroupIdNotFound, NonEmptyGroup and what `check_available` raises."""
+        self.check_available(group_id)
+        self.append(self.machine.delete_group(group_id))
+
+    # What is there --------------------------------------------------------------------------------------------------
+
+    def check_available(self, group_id: str) -> None:
+        """Raise CoordinatorLoadInProgress or CoordinatorNotAvailable if the group cannot be told about, or changed."""
+        if self._closed:
+            raise CoordinatorNotAvailable
+        if self._not_loaded:
+            error = self._not_loaded.get(self.topic.index_of(group_id))
+            if error is not None:
+                raise error
+
+    def check_all_available(self) -> None:
+        """Raise CoordinatorLoadInProgress as long as some groups are still being loaded."""
+        if CoordinatorLoadInProgress in self._not_loaded.values():
+            raise CoordinatorLoadInProgress
+
+    def ticket(self, group_id: str) -> int:
+        """The flush round after which all that is known of a group is durable; 0 if it is."""
+        return self.topic.ticket(group_id)
+
+    def create_topic(self) -> int:
+        """See that `__consumer_offsets` exists; the ticket after which it does. Raises CoordinatorNotAvailable."""
+        self.topic.create()
+        return self.catalog.flush_ticket()
+
+    # Life -----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Load all groups, and keep their deadlines for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deadlines.run)
+            nursery.start_soon(self._run_expiry)
+            for index, partition in enumerate(self.topic.partitions()):
+                await self._load(index, partition)
+
+    def close(self) -> None:
+        """Let go of all groups before the broker ends: held requests are answered, and no new ones taken."""
+        self._closed = True
+        effects = Effects()
+        for group_id in list(self.machine.live):
+            self.machine.unload(group_id, ErrorCode.NOT_COORDINATOR, effects)
+        self._answer(effects, 0)
+
+    async def _load(self, index: int, partition: Partition) -> None:
+        try:
+            latest = await read_latest(partition)
+        except (StorageError, KafkaError) as error:
+            self._not_loaded[index] = CoordinatorNotAvailable
+            logger.error(
+                "the groups of %s are not available: %s. To go on without what was committed there, delete its records",
+                partition,
+                error,
+            )
+            return
+        group_ids = set()
+        for count, record in enumerate(decode_all(partition, latest), 1):
+            self.machine.replay(record)
+            group_ids.add(record.group_id)
+            if count % RECORDS_PER_TURN == 0:
+                await trio.lowlevel.checkpoint()
+        del self._not_loaded[index]
+        effects, now_ms = Effects(), self._deadlines.now_ms()
+        for group_id in group_ids:
+            self.machine.load(group_id, now_ms, effects)
+            self._watch(group_id)
+        self._forget_deleted_topics(group_ids)
+
+    def _forget_deleted_topics(self, group_ids: Iterable[str]) -> None:
+        """Delete the offsets of topics that were deleted when the broker could not do it any more."""
+        self._append_or_log(
+            [
+                OffsetRecord(group_id, topic, partition, None)
+                for group_id in group_ids
+                for topic, partitions in self.machine.image.offsets_of(group_id).items()
+                if topic not in self.catalog.topics
+                for partition in partitions
+            ]
+        )
+
+    async def _run_expiry(self) -> None:
+        clock = RetentionClock(self.clock.now_ms(), self.clock.now())
+        while True:
+            await trio.sleep(self.settings.offsets_retention_check_interval_ms / 1000)
+            wall_ms = clock.now_ms(self.clock.now_ms(), self.clock.now())
+            self._append_or_log(self.machine.expire_offsets(wall_ms))
+
+    def _delete_offsets_of(self, topic: Topic) -> None:
+        self._append_or_log(topic_tombstones(self.machine.image, topic.name))
+
+    def _append_or_log(self, records: Sequence[GroupsRecord]) -> None:
+        try:
+            self.append(records)
+        except KafkaError as error:
+            logger.error("%d committed offsets stay that should be deleted: %s", len(records), error)
+
+    # Decisions ------------------------------------------------------------------------------------------------------
+
+    def _expire(self, group_id: str) -> None:
+        effects = Effects()
+        self.machine.expire(group_id, self._deadlines.now_ms(), effects)
+        self._carry_out(group_id, effects)
+
+    def _carry_out(self, group_id: str, effects: Effects) -> bool:
+        """Write, replay and answer what was decided for a group. False if it could not be written, and is undone."""
+        wall_ms = self.clock.now_ms()
+        try:
+            self.append([_dated(record, wall_ms) for record in effects.records])
+        except CoordinatorNotAvailable as error:
+            logger.error("group %s goes back to what the log says: %s", group_id, error)
+            self._go_back(group_id, effects)
+            return False
+        self._answer(effects, self.ticket(group_id))
+        self._watch(group_id)
+        return True
+
+    def _go_back(self, group_id: str, effects: Effects) -> None:
+        code = ErrorCode.COORDINATOR_NOT_AVAILABLE
+        undone = Effects([(waiter, type(response)(error_code=code)) for waiter, response in effects.answers])
+        self.machine.unload(group_id, code, undone)
+        self._answer(undone, 0)
+        self.machine.load(group_id, self._deadlines.now_ms(), Effects())
+        self._watch(group_id)
+
+    def _answer(self, effects: Effects, ticket: int) -> None:
+        for held, response in effects.answers:
+            assert isinstance(held, Held)
+            held.answer(response, ticket)
+
+    def _watch(self, group_id: str) -> None:
+        group = self.machine.live.get(group_id)
+        if group is not None and group.wake_ms is not None:
+            self._deadlines.watch(group_id, group.wake_ms)
+
+
+def _dated(record: GroupsRecord, wall_ms: int) -> Any:
+    """`record` with the date on which the group came to its state."""
+    if isinstance(record, GroupRecord) and record.value is not None:
+        return GroupRecord(record.group_id, attrs.evolve(record.value, state_timestamp_ms=wall_ms))
+    return record

@@ -1,0 +1,137 @@
+"""The topic `__consumer_offsets`: which partition a group belongs to, how records get there and back.
+
+Kafka's tools and every other broker find a group's records by the same rule: Java's hash of the group id.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Final
+
+import attrs
+import trio
+
+from minibroker.config.settings import BrokerSettings
+from minibroker.groups import formats
+from minibroker.groups.records import GroupsRecord
+from minibroker.protocol.errors import CoordinatorNotAvailable, KafkaError, ProtocolError
+from minibroker.records.record import read_records
+from minibroker.storage.errors import CorruptLog
+from minibroker.topics.catalog import Catalog
+from minibroker.topics.clock import Clock
+from minibroker.topics.names import CONSUMER_OFFSETS
+from minibroker.topics.partition import Partition
+
+logger = logging.getLogger(__name__)
+
+RECORDS_PER_TURN: Final = 1_000
+"""So many records are read, or decoded, before other tasks get their turn: some milliseconds."""
+
+
+@lru_cache(maxsize=10_000)
+def java_hash(text: str) -> int:
+    """Java's String.hashCode, made positive as Kafka does it: 0 for the one number that has no positive twin."""
+    value = 0
+    units = text.encode("utf-16-be", "surrogatepass")
+    for high, low in zip(units[::2], units[1::2], strict=True):
+        value = (31 * value + (high << 8 | low)) & 0xFFFFFFFF
+    return value if value < 2**31 else (2**32 - value) & 0x7FFFFFFF
+
+
+@attrs.define(eq=False)
+class OffsetsTopic:
+    """The broker's side of the topic, which is made when the first group needs it."""
+
+    catalog: Catalog
+    settings: BrokerSettings
+    clock: Clock
+    _partitions: list[Partition] | None = None
+
+    def partitions(self) -> list[Partition]:
+        """All partitions, as many as there were when the broker first saw the topic; none as long as it does not exist.
+
+        Partitions that are added in service come to their own at the next start: until then no group may move.
+        """
+        if self._partitions is None and CONSUMER_OFFSETS in self.catalog.topics:
+            self._partitions = list(self.catalog.topics[CONSUMER_OFFSETS].partitions)
+        return self._partitions or []
+
+    def create(self) -> None:
+        """Make the topic if it is not there. Raises CoordinatorNotAvailable."""
+        if self.partitions():
+            return
+        configs = {
+            "cleanup.policy": "compact",
+            "compression.type": "producer",
+            "segment.bytes": str(self.settings.offsets_topic_segment_bytes),
+        }
+        try:
+            self.catalog.create_topic(CONSUMER_OFFSETS, self.settings.offsets_topic_num_partitions, configs)
+        except KafkaError as error:
+            raise CoordinatorNotAvailable(f"{CONSUMER_OFFSETS} cannot be made: {error.message}") from error
+
+    def index_of(self, group_id: str) -> int:
+        """The partition that a group belongs to; of no meaning while there is no topic."""
+        return java_hash(group_id) % (len(self.partitions()) or 1)
+
+    def ticket(self, group_id: str) -> int:
+        """The flush round that makes durable what the log says of a group; 0 if it is."""
+        partitions = self.partitions()
+        return partitions[self.index_of(group_id)].flush_ticket() if partitions else 0
+
+    def last_ticket(self) -> int:
+        """The flush round that makes durable what the log says of all groups; 0 if it is."""
+        return max((partition.flush_ticket() for partition in self.partitions()), default=0)
+
+    def append(self, records: Iterable[GroupsRecord]) -> None:
+        """Write `records`, which may be of several groups; those of one partition in one batch.
+
+        Raises CoordinatorNotAvailable; of records of several partitions some may then be written.
+        """
+        self.create()
+        by_partition: dict[int, list[tuple[bytes, bytes | None]]] = {}
+        for record in records:
+            by_partition.setdefault(self.index_of(record.group_id), []).append(formats.encode(record))
+        for index, encoded in by_partition.items():
+            try:
+                self.partitions()[index].append_records(encoded, self.clock.now_ms())
+            except KafkaError as error:
+                raise CoordinatorNotAvailable(error.message) from error
+
+
+async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:
+    """The last value of every key in a partition, with nothing decoded that a later record has replaced.
+
+    Raises StorageError and KafkaError if any of it cannot be read: a group whose last commit is missing could skip
+    records, and which groups those would be is not known.
+    """
+    log, latest, seen = partition.log, dict[bytes, bytes | None](), 0
+    if log.failure is not None:
+        raise log.failure
+    if log.damaged:
+        raise CorruptLog(f"{partition} is damaged: {log.damaged[0]}")
+    for header, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
+        if header.is_control or header.is_transactional:
+            continue  # commits in transactions, which only another broker can have written
+        for record in read_records(batch, max_bytes=log.settings.max_decompressed_bytes):
+            if record.key is not None:
+                latest[record.key] = record.value
+        seen += header.record_count
+        if seen >= RECORDS_PER_TURN:
+            seen = 0
+            await trio.lowlevel.checkpoint()
+    return latest
+
+
+def decode_all(partition: Partition, latest: Mapping[bytes, bytes | None]) -> Iterator[GroupsRecord]:
+    """The records of `latest`; what is none, or of a kind we do not know, is passed over."""
+    for key, value in latest.items():
+        try:
+            record = formats.decode(key, value)
+        except ProtocolError as error:
+            logger.error("a record of %s is passed over: %s", partition, error)
+        else:
+            if record is not None:
+                yield record

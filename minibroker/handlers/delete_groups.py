@@ -1,0 +1,26 @@
+"""DeleteGroups (42), versions 0-2: groups without members, and all they have committed, are deleted (KIP-229)."""
+
+from __future__ import annotations
+
+from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.protocol.errors import ErrorCode, KafkaError
+from minibroker.protocol.messages.delete_groups import (
+    DeletableGroupResult,
+    DeleteGroupsRequest,
+    DeleteGroupsResponse,
+)
+
+
+def handle(request: DeleteGroupsRequest, context: RequestContext) -> AfterFlush:
+    """Delete the groups that can be deleted. A group that is named twice is deleted, and told of, once."""
+    coordinator = context.services.coordinator
+    response = DeleteGroupsResponse()
+    group_ids = list(dict.fromkeys(request.groups_names))
+    for group_id in group_ids:
+        code = ErrorCode.NONE
+        try:
+            coordinator.delete_group(group_id)
+        except KafkaError as error:
+            code = error.code
+        response.results.append(DeletableGroupResult(group_id=group_id, error_code=code))
+    return AfterFlush(response, max(map(coordinator.ticket, group_ids), default=0))

@@ -1,0 +1,73 @@
+"""DescribeGroups (15), versions 0-6: groups with their members.
+
+- A group without members is Empty. One that is not there is Dead up to v5, and GROUP_ID_NOT_FOUND from v6 on (KIP-1043).
+- Protocol and metadata are told of stable groups only.
+- v3 adds authorized operations (KIP-430), v4 instance ids (KIP-345).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from minibroker.coordinator.group_coordinator import GroupCoordinator
+from minibroker.groups.classic import ClassicGroup
+from minibroker.groups.states import State
+from minibroker.handlers.authorized import GROUP_OPERATIONS, NOT_ASKED_FOR
+from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.protocol.errors import GroupIdNotFound, KafkaError
+from minibroker.protocol.messages.describe_groups import (
+    DescribedGroup,
+    DescribedGroupMember,
+    DescribeGroupsRequest,
+    DescribeGroupsResponse,
+)
+
+NOT_FOUND_FROM: Final = 6
+
+
+def handle(request: DescribeGroupsRequest, context: RequestContext) -> AfterFlush:
+    """Describe the groups, in the order in which they are asked for."""
+    coordinator = context.services.coordinator
+    response = DescribeGroupsResponse()
+    for group_id in request.groups:
+        try:
+            described = _describe(group_id, coordinator, context.version)
+            described.authorized_operations = (
+                GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED_FOR
+            )
+        except KafkaError as error:
+            described = DescribedGroup(group_id=group_id, error_code=error.code, group_state=State.DEAD.value)
+            described.error_message = error.message if context.version >= NOT_FOUND_FROM else None
+        response.groups.append(described)
+    return AfterFlush(response, max(map(coordinator.ticket, request.groups), default=0))
+
+
+def _describe(group_id: str, coordinator: GroupCoordinator, version: int) -> DescribedGroup:
+    coordinator.check_available(group_id)
+    machine = coordinator.machine
+    state = machine.state_of(group_id)
+    if state is State.DEAD and version >= NOT_FOUND_FROM:
+        raise GroupIdNotFound(f"Group {group_id} not found.")
+    group = machine.live.get(group_id)
+    stable = state is State.STABLE
+    return DescribedGroup(
+        group_id=group_id,
+        group_state=state.value,
+        protocol_type=machine.protocol_type_of(group_id),
+        protocol_data=(group.protocol or "") if group is not None and stable else "",
+        members=[] if group is None else _members(group, stable),
+    )
+
+
+def _members(group: ClassicGroup, stable: bool) -> list[DescribedGroupMember]:
+    return [
+        DescribedGroupMember(
+            member_id=member.member_id,
+            group_instance_id=member.instance_id,
+            client_id=member.client_id,
+            client_host=member.client_host,
+            member_metadata=member.metadata_for(group.protocol) if stable else b"",
+            member_assignment=member.assignment,
+        )
+        for member in group.members.values()
+    ]
