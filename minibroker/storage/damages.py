@@ -152,7 +152,7 @@ def ensure_index(log: "Log", segment: Segment, index: SparseIndex) -> None:
     try:
         index.words()
     except IndexDamaged as error:
-        logger.warning("%s: rebuilding an index: %s", log.name, error)
+        logger.info("%s: rebuilding an index: %s", log.name, error)
         rebuild_indexes(log, segment)
 
 

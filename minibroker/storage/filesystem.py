@@ -13,7 +13,6 @@ import contextlib
 import errno
 import fcntl
 import os
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -259,7 +258,8 @@ class OsFileSystem:
     platform: Platform = attrs.field(factory=native_platform)
     shared_files: int = 256
     """How many descriptors `open_shared` keeps. Files in use beyond them stay open through their users."""
-    _shared: OrderedDict[str, OsFile] = attrs.field(init=False, factory=OrderedDict)
+    _shared: dict[str, OsFile] = attrs.field(init=False, factory=dict)
+    """By path, the one that was asked for last at the end."""
 
     def open(self, path: str, *, create: bool = False) -> OsFile:
         """Open for reading and writing; `create` makes an empty file if there is none."""
@@ -269,13 +269,12 @@ class OsFileSystem:
 
     def open_shared(self, path: str) -> OsFile:
         """Open an existing file through a least-recently-used cache."""
-        file = self._shared.get(path)
-        if file is not None:
-            self._shared.move_to_end(path)
-            return file
-        file = self._shared[path] = self.open(path)
+        # Other threads rename and remove files, so each step must bear that an entry has just gone.
+        file = self._shared.pop(path, None) or self.open(path)
+        self._shared[path] = file
         if len(self._shared) > self.shared_files:
-            self._shared.popitem(last=False)
+            with contextlib.suppress(StopIteration):
+                self._shared.pop(next(iter(self._shared)), None)
         return file
 
     def read(self, path: str) -> bytes:
@@ -358,7 +357,10 @@ class OsFileSystem:
         return file
 
     def _forget(self, path: str) -> None:
-        self._shared.pop(path, None)
+        """A name is about to mean something else, and so is every name below it."""
+        for shared in list(self._shared):
+            if shared == path or shared.startswith(path + "/"):
+                self._shared.pop(shared, None)
 
     def _sync_through(self, directory: str, call: Callable[[int], None]) -> None:
         with _translated("open", directory):

@@ -20,7 +20,7 @@ from struct import Struct
 import attrs
 from fastcrc import crc32
 
-from minibroker.storage.errors import MissingFile, StorageError
+from minibroker.storage.errors import StorageError
 from minibroker.storage.filesystem import FileSystem
 
 MAX_RELATIVE_OFFSET = 2**31 - 1
@@ -109,7 +109,7 @@ class SparseIndex:
             return b""
         try:
             content = self.fs.read(self.path)[: self.saved.size_bytes]
-        except MissingFile as error:
+        except StorageError as error:
             raise IndexDamaged(str(error)) from error
         if len(content) != self.saved.size_bytes or crc32.iscsi(content) != self.saved.crc:
             raise IndexDamaged(f"{self.path} does not hold the {self.saved.size_bytes} bytes that were saved")

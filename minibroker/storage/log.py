@@ -21,12 +21,12 @@ from minibroker.storage.errors import LogOffline, StorageError
 from minibroker.storage.files import PARTITION_METADATA, encode_partition_metadata
 from minibroker.storage.filesystem import Buffer, File, FileSystem
 from minibroker.storage.integrity import Damage
-from minibroker.storage.log_checkpoint import ORIGIN, LogCheckpoint, LogPosition, SegmentState
+from minibroker.storage.log_checkpoint import ORIGIN, Capture, LogCheckpoint, LogPosition, SegmentState
 from minibroker.storage.producer_state import ProducerState
 from minibroker.storage.reading import FileSlice
-from minibroker.storage.recovery import RecoveryReport
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
+from minibroker.storage.tail import RecoveryReport
 
 
 @attrs.frozen(kw_only=True)
@@ -63,17 +63,22 @@ class Log:
     damaged: list[Damage] = attrs.field(factory=list)
     """Quarantined ranges, ascending and disjoint."""
     removed: list[Segment] = attrs.field(factory=list)
-    """Segments below the log start whose files may go once a checkpoint holds the new log start."""
+    """Segments below the log start, ascending; their files go once a checkpoint says so."""
     compacted_offset: int = 0
     """Below it compaction has been."""
     checkpointed: LogPosition = ORIGIN
     """The durable end that the checkpoint on disk knows: its segment, and what follows, must keep its bytes."""
     needs_checkpoint: bool = True
+    captured: Capture | None = None
+    """What is to be said of the durable end in the next checkpoint; None until the first flush is complete."""
     failure: StorageError | None = None
     hints: dict[int, tuple[Segment, int]] = attrs.field(factory=dict)
     """Where slices ended: the reader that follows asks for exactly that offset."""
     _unsynced_files: list[File] = attrs.field(factory=list)
     _unsynced_directories: list[str] = attrs.field(factory=list)
+    _capturing: Capture | None = None
+    """Becomes `captured` when the flush that it was taken for is complete."""
+    _capture_wanted: bool = False
     _flushing: LogPosition = attrs.field()
 
     @_flushing.default
@@ -202,18 +207,29 @@ class Log:
 
     # -- Making durable
 
+    @property
+    def _is_dirty(self) -> bool:
+        return (
+            self._flushing.offset != self.log_end_offset
+            or bool(self._unsynced_files)
+            or bool(self._unsynced_directories)
+        )
+
     def begin_flush(self) -> FlushPoint | None:
         """What to sync so that everything appended so far is durable; None if that is so, or being done, already."""
         if self.failure is not None:
             self._refuse()
         active = self.segments[-1]
         files, directories = self._unsynced_files, self._unsynced_directories
-        if self._flushing.offset == self.log_end_offset and not files and not directories:
+        if not self._is_dirty:
             return None
         if self._flushing.offset != self.log_end_offset and active.size_bytes:
             files.append(active.writable())
         self._unsynced_files, self._unsynced_directories = [], []
         self._flushing = LogPosition(self.log_end_offset, active.base_offset, active.size_bytes)
+        if self._capture_wanted:
+            self._capture_wanted = False
+            self._capturing = self._capture()
         return FlushPoint(
             files=tuple(dict.fromkeys(files)), directories=tuple(dict.fromkeys(directories)), end=self._flushing
         )
@@ -224,6 +240,8 @@ class Log:
         if self.failure is None:
             self.durable = point.end
             self.needs_checkpoint = True
+            if self._capturing is not None and self._capturing.end.offset <= point.end.offset:
+                self.captured, self._capturing = self._capturing, None
 
     def flush(self) -> None:
         """Make everything durable at once, in this thread. A failure takes the log offline."""
@@ -250,26 +268,43 @@ class Log:
     # -- Checkpoints
 
     def begin_checkpoint(self) -> LogCheckpoint | None:
-        """What the checkpoint file should say of this log; None if nothing changed since the last time."""
+        """What the checkpoint file should say of this log; None if nothing changed since the last time.
+
+        An idle log is described as it is. A busy one as it was in a flush round since the last call: what is volatile
+        has no place in a checkpoint.
+        """
         if not self.needs_checkpoint or self.failure is not None:
             return None
-        self.needs_checkpoint = False
+        if not self._is_dirty and self._flushing == self.durable:
+            self.captured = self._capture()
+            self.needs_checkpoint = False
+        else:
+            self._capture_wanted = True
+        captured = self.captured
+        if captured is None:
+            return None
+        end = captured.end
+        closed = [SegmentState.of(segment) for segment in self.segments if segment.base_offset < end.segment]
         return LogCheckpoint(
             topic_id=self.topic_id,
             log_start_offset=self.log_start_offset,
-            durable=self.durable,
-            log_end_offset=self.log_end_offset,
+            durable=end,
             compacted_offset=self.compacted_offset,
-            segments=tuple(SegmentState.of(segment) for segment in self.segments),
-            epochs=tuple(self.epochs),
-            producers=self.producer_state.snapshot(),
+            segments=(*closed, captured.active),
+            epochs=captured.epochs,
+            producers=captured.producers,
             damaged=tuple(self.damaged),
         )
+
+    def _capture(self) -> Capture:
+        active = self.segments[-1]
+        end = LogPosition(self.log_end_offset, active.base_offset, active.size_bytes)
+        return Capture(end, SegmentState.of(active), self.producer_state.snapshot(), tuple(self.epochs))
 
     def complete_checkpoint(self, checkpoint: LogCheckpoint) -> None:
         """The checkpoint file with this is durable: files below its log start may go. Raises StorageError."""
         self.checkpointed = checkpoint.durable
-        retention.remove_files(self, checkpoint.log_start_offset)
+        retention.remove_files(self, checkpoint)
 
     # -- Reading
 

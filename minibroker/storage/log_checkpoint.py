@@ -1,7 +1,7 @@
 """What the checkpoint file says of one log, as a value and as JSON.
 
-It is only true together with what the disk holds: everything below `durable` is known to be there; segments, indexes
-and producers are described as they were at `log_end_offset`, which a crash may have taken back.
+Everything in it is as it was at the durable end it names: never at a later log end, for what lies between may be lost,
+and other records may then get the same offsets.
 """
 
 import uuid
@@ -78,6 +78,17 @@ class SegmentState:
         segment.time_index.last_timestamp_ms = self.last_indexed_timestamp_ms
 
 
+@attrs.frozen
+class Capture:
+    """What a log knew when it ended at a position: together with the files this is all that a restart needs."""
+
+    end: LogPosition
+    active: SegmentState
+    """The segment that holds the end."""
+    producers: ProducerSnapshot
+    epochs: tuple[tuple[int, int], ...]
+
+
 @attrs.frozen(kw_only=True)
 class LogCheckpoint:
     """One log."""
@@ -86,9 +97,10 @@ class LogCheckpoint:
     """None: of a log that was never in a checkpoint."""
     log_start_offset: int = 0
     durable: LogPosition = ORIGIN
-    log_end_offset: int = 0
+    """Everything below is on the disk."""
     compacted_offset: int = 0
     segments: tuple[SegmentState, ...] = ()
+    """Those below the durable end; the last one is cut there, however long it is by now."""
     epochs: tuple[tuple[int, int], ...] = ()
     producers: ProducerSnapshot = ()
     damaged: tuple[Damage, ...] = ()
@@ -100,7 +112,6 @@ class LogCheckpoint:
             "topic_id": str(self.topic_id),
             "log_start_offset": self.log_start_offset,
             "durable": attrs.astuple(self.durable),
-            "log_end_offset": self.log_end_offset,
             "compacted_offset": self.compacted_offset,
             "segments": [_segment_to_json(segment) for segment in self.segments],
             "epochs": self.epochs,
@@ -117,7 +128,6 @@ class LogCheckpoint:
             topic_id=uuid.UUID(content["topic_id"]),
             log_start_offset=content["log_start_offset"],
             durable=LogPosition(*content["durable"]),
-            log_end_offset=content["log_end_offset"],
             compacted_offset=content["compacted_offset"],
             segments=tuple(_segment_from_json(fields) for fields in content["segments"]),
             epochs=tuple((epoch, offset) for epoch, offset in content["epochs"]),

@@ -116,13 +116,6 @@ class ProducerState:
         for key in idle:
             del self.entries[key]
 
-    def forget_from(self, end_offset: int) -> None:
-        """Forget batches at or above an offset: a crash took them from the log."""
-        for producer_id, entry in list(self.entries.items()):
-            entry.batches = [batch for batch in entry.batches if batch[3] < end_offset]
-            if not entry.batches:
-                del self.entries[producer_id]
-
     def snapshot(self) -> ProducerSnapshot:
         """A copy of everything."""
         return [

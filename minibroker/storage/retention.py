@@ -4,11 +4,13 @@ The log start moves first, durably in the checkpoint; only then are files remove
 crash in between leaves files that the next start removes, never a log with a hole.
 """
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import attrs
 
 from minibroker.protocol.errors import OffsetOutOfRange
+from minibroker.storage.log_checkpoint import LogCheckpoint
 from minibroker.storage.segment import Segment
 
 if TYPE_CHECKING:
@@ -45,18 +47,18 @@ def advance_log_start(log: "Log", offset: int) -> None:
         return
     log.log_start_offset = offset
     log.needs_checkpoint = True
-    while len(log.segments) > 1 and log.segments[1].base_offset <= offset:
-        log.removed.append(log.segments.pop(0))
-    _trim(log)
+    drop_segments(log)
 
 
-def _trim(log: "Log") -> None:
-    """Forget what concerned offsets below the log start."""
+def drop_segments(log: "Log") -> None:
+    """Forget segments, and all else, that lies wholly below the log start."""
     start = log.log_start_offset
+    while len(log.segments) > 1 and log.segments[1].base_offset <= start:
+        log.removed.append(log.segments.pop(0))
     log.damaged = [damage for damage in log.damaged if damage.end_offset > start]
     while len(log.epochs) > 1 and log.epochs[1][1] <= start:
         del log.epochs[0]
-    log.hints = {offset: hint for offset, hint in log.hints.items() if hint[0] not in log.removed}
+    log.hints = {offset: hint for offset, hint in log.hints.items() if offset >= start}
 
 
 def delete_old_segments(log: "Log", now_ms: int) -> list[str]:
@@ -90,9 +92,12 @@ def _reason_to_delete(log: "Log", segment: Segment, now_ms: int) -> str | None:
     return None
 
 
-def remove_files(log: "Log", log_start_offset: int) -> None:
-    """Remove the files of segments below a log start that is durable in the checkpoint."""
-    for segment in list(log.removed):
+def remove_files(log: "Log", checkpoint: LogCheckpoint) -> None:
+    """Remove the files that lie below both the log start and the durable end of a checkpoint that is durable."""
+    end_offset = min(checkpoint.log_start_offset, checkpoint.durable.segment)
+    for segment, following in pairwise([*log.removed, log.segments[0]]):
+        if following.base_offset > end_offset:
+            break
         for path in segment.paths:
             log.fs.unlink(path)
         log.removed.remove(segment)
