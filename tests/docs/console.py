@@ -104,9 +104,10 @@ class Reader:
     def stop_broker(self) -> None:
         """^C in the broker's terminal, if there is one."""
         if self.broker is not None:
-            self.broker.send_signal(signal.SIGINT)
-            assert self.broker.wait(TIMEOUT_S) == 0
-            self.broker = None
+            broker, self.broker = self.broker, None
+            broker.send_signal(signal.SIGINT)
+            printed, _ = broker.communicate(timeout=TIMEOUT_S)
+            assert broker.returncode == 0, printed
 
     def _start_broker(self, step: Step) -> None:
         assert self.broker is None, f"line {step.line}: the broker before still runs"

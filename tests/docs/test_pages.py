@@ -60,3 +60,11 @@ def test_python_in_pages_compiles(page: Path) -> None:
     """Every block of Python is Python."""
     for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL):
         compile(block, name_of(page), "exec")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/README.fr.md"])
+def test_the_two_commands_are_there(name: str) -> None:
+    """Each start page has the one line that runs a broker and the one that runs the tests, which `.ci/run` takes from it."""
+    lines = (ROOT / name).read_text().splitlines()
+    assert "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/python broker.py" in lines
+    assert "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest" in lines
