@@ -90,7 +90,8 @@ class LogSettings:
     log_index_size_max_bytes: int = integer(
         "log.index.size.max.bytes",
         10485760,
-        "How large the index of a segment grows before the next segment begins.",
+        "How large the index of a segment may grow. Accepted for compatibility, no effect: an index is bounded by the "
+        "size of its segment.",
         at_least=4,
         dynamic=True,
     )
@@ -223,7 +224,8 @@ class LogSettings:
     log_segment_delete_delay_ms: int = long(
         "log.segment.delete.delay.ms",
         60000,
-        "How long the file of a dropped segment stays on the disk.",
+        "How long the file of a dropped segment stays on the disk. Accepted for compatibility, no effect: it is removed "
+        "at once, and whoever is reading it can finish.",
         at_least=0,
         dynamic=True,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from minibroker.config.setting import Importance, boolean, double, integer, long, string
+from minibroker.config.setting import Importance, boolean, integer, long, string
 
 
 @attrs.frozen(kw_only=True, init=False, repr=False, eq=False, slots=False)
@@ -73,12 +73,6 @@ class StorageSettings:
         134217728,
         "How many bytes of memory one pass of compaction may use to remember keys.",
         at_least=1048576,
-    )
-    log_cleaner_io_max_bytes_per_second: float = double(
-        "log.cleaner.io.max.bytes.per.second",
-        1.7976931348623157e308,
-        "How fast compaction may read and write, in bytes per second.",
-        at_least=1,
     )
     minibroker_batch_decompressed_max_bytes: int = long(
         "minibroker.batch.decompressed.max.bytes",

@@ -39,7 +39,7 @@ def to_text(value: object) -> str | None:
         return "true" if value else "false"
     if isinstance(value, tuple):
         return ",".join(value)
-    return repr(value).replace("e+", "E") if isinstance(value, float) else str(value)
+    return str(value)
 
 
 def _parse_boolean(text: str) -> bool:

@@ -98,8 +98,3 @@ def test_text_that_is_no_integer_is_refused(text: str) -> None:
     """Only ASCII digits with a sign are an integer, whatever Python's int() would make of it."""
     with pytest.raises(ConfigError, match="expects an integer"):
         from_text(broker_settings()["num.partitions"], text)
-
-
-def test_the_largest_double_is_written_as_java_writes_it() -> None:
-    """Tools that compare described values with Kafka's find the same text."""
-    assert to_text(broker_settings()["log.cleaner.io.max.bytes.per.second"].default) == "1.7976931348623157E308"
