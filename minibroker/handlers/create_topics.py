@@ -1,0 +1,127 @@
+"""CreateTopics (19), versions 2-7: makes topics.
+
+- -1 partitions or replicas are the broker's defaults (KIP-464). More than one replica is INVALID_REPLICATION_FACTOR: there
+  is one broker. Partitions placed by hand must be placed there, and numbered from 0 on.
+- A name that is given twice in one request is refused once, and none of its topics is made.
+- `validate_only` says what would become of it. v5 answers with what the topic has got, settings included (KIP-525), v7
+  with its id (KIP-516).
+- The broker's own topics are refused: it makes them itself when they are needed, as they have to be. Kafka lets a
+  client make `__consumer_offsets`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from minibroker.config.describe import describe_topic
+from minibroker.handlers.context import AfterFlush, RequestContext, Services
+from minibroker.handlers.replica_assignment import check_replicas
+from minibroker.protocol.errors import (
+    InvalidConfig,
+    InvalidPartitions,
+    InvalidReplicaAssignment,
+    InvalidReplicationFactor,
+    InvalidRequest,
+    KafkaError,
+)
+from minibroker.protocol.messages.create_topics import (
+    CreatableReplicaAssignment,
+    CreatableTopic,
+    CreatableTopicConfigs,
+    CreatableTopicResult,
+    CreateTopicsRequest,
+    CreateTopicsResponse,
+)
+from minibroker.topics.names import INTERNAL_TOPICS
+
+DEFAULT = -1
+NO_ID = UUID(int=0)
+
+
+def handle(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
+    """Make every topic, or say whether it could be made."""
+    services = context.services
+    named = Counter(topic.name for topic in request.topics)
+    results = []
+    for topic in {topic.name: topic for topic in request.topics}.values():
+        try:
+            if named[topic.name] > 1:
+                raise InvalidRequest(f"expected each topic once, found {topic.name!r} {named[topic.name]} times")
+            results.append(_create(topic, services, validate_only=request.validate_only))
+        except KafkaError as error:
+            results.append(_refusal(topic.name, error))
+    return AfterFlush(CreateTopicsResponse(topics=results), services.catalog.flush_ticket())
+
+
+def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -> CreatableTopicResult:
+    catalog = services.catalog
+    catalog.check_new_name(topic.name)
+    if topic.name in INTERNAL_TOPICS:
+        raise InvalidRequest(f"{topic.name} is made by the broker when it is needed")
+    partitions = _partition_count(topic, services)
+    configs = _configs(topic)
+    if validate_only:
+        catalog.check_new_topic(topic.name, partitions, configs)
+        return _result(topic.name, NO_ID, partitions, configs, services)
+    created = catalog.create_topic(topic.name, partitions, configs)
+    return _result(topic.name, created.id, partitions, configs, services)
+
+
+def _partition_count(topic: CreatableTopic, services: Services) -> int:
+    if topic.assignments:
+        if topic.num_partitions != DEFAULT or topic.replication_factor != DEFAULT:
+            raise InvalidRequest("expected -1 partitions and replicas beside partitions that are placed by hand")
+        _check_assignments(topic.assignments, services.node_id)
+        return len(topic.assignments)
+    if topic.replication_factor < 1 and topic.replication_factor != DEFAULT:
+        raise InvalidReplicationFactor(f"expected 1 replica, or -1 for the default, found {topic.replication_factor}")
+    if topic.num_partitions < 1 and topic.num_partitions != DEFAULT:
+        raise InvalidPartitions(f"expected at least 1 partition, or -1 for the default, found {topic.num_partitions}")
+    if topic.replication_factor > 1:
+        raise InvalidReplicationFactor(f"expected 1 replica, as there is 1 broker, found {topic.replication_factor}")
+    return services.settings.num_partitions if topic.num_partitions == DEFAULT else topic.num_partitions
+
+
+def _check_assignments(assignments: Sequence[CreatableReplicaAssignment], node_id: int) -> None:
+    indexes = sorted(assignment.partition_index for assignment in assignments)
+    if indexes != list(range(len(indexes))):
+        raise InvalidReplicaAssignment(f"expected partitions numbered from 0 on, each once, found {indexes}")
+    for assignment in assignments:
+        check_replicas(assignment.broker_ids, node_id)
+
+
+def _configs(topic: CreatableTopic) -> dict[str, str]:
+    configs = {}
+    for config in topic.configs:
+        if config.value is None:
+            raise InvalidConfig(f"expected a value for {config.name}, found null")
+        configs[config.name] = config.value
+    return configs
+
+
+def _result(
+    name: str, topic_id: UUID, partitions: int, configs: Mapping[str, str], services: Services
+) -> CreatableTopicResult:
+    return CreatableTopicResult(
+        name=name,
+        topic_id=topic_id,
+        error_message=None,
+        num_partitions=partitions,
+        replication_factor=1,
+        configs=[
+            CreatableTopicConfigs(
+                name=entry.name,
+                value=entry.value,
+                read_only=entry.read_only,
+                config_source=entry.source,
+                is_sensitive=entry.sensitive,
+            )
+            for entry in describe_topic(configs, services.catalog.layers)
+        ],
+    )
+
+
+def _refusal(name: str, error: KafkaError) -> CreatableTopicResult:
+    return CreatableTopicResult(name=name, error_code=error.code, error_message=error.message)

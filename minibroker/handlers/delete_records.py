@@ -1,0 +1,89 @@
+"""DeleteRecords (21), versions 0-2: deletes what lies before an offset, by moving the log start there (KIP-107).
+
+- -1 is the high watermark; beyond it, or below zero, is OFFSET_OUT_OF_RANGE. A log start that is further on stays.
+- A topic without `delete` in its cleanup policy refuses with POLICY_VIOLATION, one of the broker's own as an invalid topic.
+- The answer waits until the new log start is in the metadata log, durably: what was deleted does not come back, while on
+  Kafka a crash brings back what was deleted in the last minute.
+- The log start never passes the durable end. Where a topic with `flush.messages` above 1 is ahead of it, that is
+  flushed first.
+"""
+
+from __future__ import annotations
+
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
+from minibroker.protocol.errors import ErrorCode, InvalidTopicException, KafkaError, OffsetOutOfRange, PolicyViolation
+from minibroker.protocol.messages.delete_records import (
+    DeleteRecordsPartitionResult,
+    DeleteRecordsRequest,
+    DeleteRecordsResponse,
+    DeleteRecordsTopicResult,
+)
+from minibroker.topics.partition import Partition
+
+HIGH_WATERMARK = -1
+NO_WATERMARK = -1
+
+
+def handle(request: DeleteRecordsRequest, context: RequestContext) -> Reply:
+    """Move every log start; a refusal is its partition's matter alone."""
+    services = context.services
+    ticket = _flush_needed(request, services)
+    return _flush_first(request, services, ticket) if ticket else _delete_all(request, services)
+
+
+def _flush_needed(request: DeleteRecordsRequest, services: Services) -> int:
+    """Begin to flush what is to be deleted and not durable yet; return the ticket, or 0 if everything is."""
+    tickets = [0]
+    for topic in request.topics:
+        for wanted in topic.partitions:
+            try:
+                partition, offset = _resolve(topic.name, wanted.partition_index, wanted.offset, services)
+            except KafkaError:
+                continue
+            if offset > partition.log.durable_end_offset:
+                tickets.append(partition.flush_now())
+    return max(tickets)
+
+
+async def _flush_first(request: DeleteRecordsRequest, services: Services, ticket: int) -> AfterFlush:
+    await services.flusher.wait_durable(ticket)
+    return _delete_all(request, services)
+
+
+def _delete_all(request: DeleteRecordsRequest, services: Services) -> AfterFlush:
+    topics = []
+    for topic in request.topics:
+        results = {
+            wanted.partition_index: _delete(topic.name, wanted.partition_index, wanted.offset, services)
+            for wanted in topic.partitions
+        }
+        topics.append(DeleteRecordsTopicResult(name=topic.name, partitions=list(results.values())))
+    return AfterFlush(DeleteRecordsResponse(topics=topics), services.catalog.flush_ticket())
+
+
+def _delete(topic: str, index: int, offset: int, services: Services) -> DeleteRecordsPartitionResult:
+    try:
+        partition, resolved = _resolve(topic, index, offset, services)
+        services.catalog.delete_records(partition, min(resolved, partition.log.durable_end_offset))
+    except KafkaError as error:
+        return DeleteRecordsPartitionResult(partition_index=index, low_watermark=NO_WATERMARK, error_code=error.code)
+    return DeleteRecordsPartitionResult(
+        partition_index=index, low_watermark=partition.log_start_offset, error_code=ErrorCode.NONE
+    )
+
+
+def _resolve(name: str, index: int, offset: int, services: Services) -> tuple[Partition, int]:
+    """Return the partition and where its log is to begin. Raises KafkaError."""
+    topic = services.catalog.topic(name)
+    if topic.is_internal:
+        raise InvalidTopicException(f"{name} is the broker's own")
+    partition = topic.partition(index)
+    if not topic.settings.is_deleted:
+        raise PolicyViolation(f"the cleanup.policy of {name} is without delete")
+    if offset == HIGH_WATERMARK:
+        return partition, partition.high_watermark
+    if not 0 <= offset <= partition.high_watermark:
+        raise OffsetOutOfRange(
+            f"expected an offset from 0 to {partition.high_watermark} of {partition}, found {offset}"
+        )
+    return partition, offset
