@@ -1,0 +1,305 @@
+"""The catalog: which topics there are, with their ids, settings and partitions.
+
+Its truth is the log `__cluster_metadata`. A change is decided, appended there and replayed, in one synchronous step; the
+answer to whoever asked waits for the flush round (`flush_ticket`). Directories follow: a new topic's are made at once
+and flushed in the same round or later, a deleted topic's are removed once its tombstone is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from uuid import UUID
+
+import attrs
+
+from minibroker.config.errors import ConfigError
+from minibroker.config.layers import LayeredSettings
+from minibroker.config.settings import BrokerSettings
+from minibroker.config.topic_settings import TopicSettings, resolve
+from minibroker.protocol.errors import (
+    InvalidConfig,
+    InvalidPartitions,
+    InvalidRequest,
+    InvalidTopicException,
+    TopicAlreadyExists,
+    UnknownTopicOrPartition,
+)
+from minibroker.topics.clock import Clock
+from minibroker.topics.flusher import Flusher
+from minibroker.topics.metadata import (
+    BROKER_CONFIGS_KEY,
+    TOPIC_PREFIX,
+    BrokerConfigsRecord,
+    LogStartRecord,
+    MetadataRecord,
+    MetadataState,
+    TopicRecord,
+    encode_record,
+    log_start_key,
+)
+from minibroker.topics.names import CLUSTER_METADATA, INTERNAL_TOPICS, check_collision, check_topic_name
+from minibroker.topics.partition import Partition
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Topic:
+    """A topic as it is now."""
+
+    name: str
+    id: UUID
+    configs: Mapping[str, str]
+    """The settings that it was given itself, as text."""
+    settings: TopicSettings
+    partitions: list[Partition]
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether it is the broker's own."""
+        return self.name in INTERNAL_TOPICS
+
+    def partition(self, index: int) -> Partition:
+        """Return a partition; raises UnknownTopicOrPartition."""
+        if not 0 <= index < len(self.partitions):
+            raise UnknownTopicOrPartition(f"{self.name} has {len(self.partitions)} partitions, and no {index}")
+        return self.partitions[index]
+
+
+OpenPartition = Callable[[str, UUID, int, TopicSettings, BrokerSettings], Partition]
+"""(topic, topic id, index, settings, the broker's settings) -> its partition, made if it is not there."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Catalog:
+    """See the module. Made by `minibroker.topics.opening`."""
+
+    metadata: Partition
+    """The only partition of `__cluster_metadata`."""
+    state: MetadataState
+    cluster_id: str
+    layers: LayeredSettings
+    """The broker's settings; some change while it runs."""
+    flusher: Flusher
+    clock: Clock
+    new_id: Callable[[], UUID]
+    open_partition: OpenPartition
+    remove_topic: Callable[[Topic], None]
+    """Removes the files of a deleted topic; called once the deletion is durable."""
+    topics: dict[str, Topic] = attrs.field(factory=dict)
+    """All topics that clients can name, `__cluster_metadata` included."""
+    _by_id: dict[UUID, Topic] = attrs.field(factory=dict)
+    _deletion_listeners: list[Callable[[Topic], None]] = attrs.field(factory=list)
+
+    @property
+    def settings(self) -> BrokerSettings:
+        """The broker's settings as they are now."""
+        return self.layers.effective
+
+    # -- looking up
+
+    def listed_topics(self) -> list[Topic]:
+        """The topics that are told to whoever asks for all: Kafka's own metadata log is not listed either."""
+        return [topic for name, topic in self.topics.items() if name != CLUSTER_METADATA]
+
+    def topic(self, name: str) -> Topic:
+        """Return a topic; raises UnknownTopicOrPartition."""
+        topic = self.topics.get(name)
+        if topic is None:
+            raise UnknownTopicOrPartition(f"there is no topic {name!r}")
+        return topic
+
+    def topic_by_id(self, topic_id: UUID) -> Topic | None:
+        """Return the topic with that id, if there is one."""
+        return self._by_id.get(topic_id)
+
+    def partition(self, topic: str, index: int) -> Partition:
+        """Return a partition; raises UnknownTopicOrPartition."""
+        return self.topic(topic).partition(index)
+
+    def partitions(self) -> Iterator[Partition]:
+        """All partitions of all topics."""
+        for topic in self.topics.values():
+            yield from topic.partitions
+
+    def flush_ticket(self) -> int:
+        """The flush round that makes everything that this catalog says durable; 0 if it is."""
+        return self.metadata.flush_ticket()
+
+    # -- changing
+
+    def record(self, key: str, record: MetadataRecord | None) -> None:
+        """Append a record to the metadata log and replay it: the only way anything changes. Raises KafkaStorageError."""
+        name, value = key.encode(), encode_record(record)
+        self.metadata.append_records([(name, value)], self.clock.now_ms())
+        self.state.replay(name, value)
+
+    def check_new_name(self, name: str) -> None:
+        """Raise InvalidTopicException or TopicAlreadyExists unless a topic of this name can be made."""
+        check_topic_name(name)
+        if name in self.topics:
+            raise TopicAlreadyExists(f"the topic {name!r} exists")
+        check_collision(name, self.topics)
+
+    def check_new_topic(self, name: str, partitions: int, configs: Mapping[str, str]) -> TopicSettings:
+        """Return the settings of a topic that could be made; raises what `create_topic` raises."""
+        self.check_new_name(name)
+        if partitions < 1:
+            raise InvalidPartitions(f"expected at least 1 partition, found {partitions}")
+        self._check_partition_count(partitions)
+        return self.check_configs(configs)
+
+    def create_topic(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
+        """Make a topic.
+
+        Raises InvalidTopicException for an illegal or colliding name, TopicAlreadyExists, InvalidPartitions,
+        InvalidConfig, KafkaStorageError.
+        """
+        configs = dict(configs or {})
+        self.check_new_topic(name, partitions, configs)
+        record = TopicRecord(id=self.new_id(), partitions=partitions, configs=configs)
+        self.record(TOPIC_PREFIX + name, record)
+        logger.info("created topic %s with %d partitions", name, partitions)
+        return self.open_topic(name, record)
+
+    def auto_create(self, name: str) -> Topic:
+        """Make a topic that a client has named; raises UnknownTopicOrPartition where settings forbid it."""
+        check_topic_name(name)
+        if not self.settings.auto_create_topics_enable:
+            raise UnknownTopicOrPartition(f"there is no topic {name!r}, and auto.create.topics.enable is false")
+        if name in INTERNAL_TOPICS:
+            raise UnknownTopicOrPartition(f"{name} is made by the broker when it is needed")
+        return self.create_topic(name, self.settings.num_partitions)
+
+    def create_partitions(self, name: str, total: int) -> None:
+        """Let a topic have `total` partitions. Raises what `check_more_partitions` does, and KafkaStorageError."""
+        present = total - self.check_more_partitions(name, total)
+        topic = self.topics[name]
+        self.record(TOPIC_PREFIX + name, attrs.evolve(self.state.topics[name], partitions=total))
+        topic.partitions.extend(
+            self.open_partition(name, topic.id, index, topic.settings, self.settings) for index in range(present, total)
+        )
+
+    def check_more_partitions(self, name: str, total: int) -> int:
+        """Return how many partitions a topic lacks that can have `total`.
+
+        Raises UnknownTopicOrPartition, InvalidPartitions, and InvalidTopicException for one of the broker's own: which
+        partition has which group depends on their number.
+        """
+        topic = self.topic(name)
+        if topic.is_internal:
+            raise InvalidTopicException(f"{name} is the broker's own")
+        present = len(topic.partitions)
+        if total <= present:
+            raise InvalidPartitions(f"{name} has {present} partitions; expected more than that, found {total}")
+        self._check_partition_count(total - present)
+        return total - present
+
+    def alter_configs(self, name: str, configs: Mapping[str, str]) -> None:
+        """Replace the settings a topic was given itself. Raises what `check_altered_configs` does, KafkaStorageError."""
+        topic = self.check_altered_configs(name, configs)
+        if configs == topic.configs:
+            return
+        self.record(TOPIC_PREFIX + name, attrs.evolve(self.state.topics[name], configs=dict(configs)))
+        topic.configs = dict(configs)
+        self._apply_settings(topic)
+
+    def check_altered_configs(self, name: str, configs: Mapping[str, str]) -> Topic:
+        """Return a topic that could be given these settings.
+
+        Raises UnknownTopicOrPartition, InvalidConfig, and InvalidTopicException for the log that all this is kept in.
+        """
+        topic = self.topic(name)
+        if name == CLUSTER_METADATA:
+            raise InvalidTopicException(f"{name} is the broker's own")
+        self.check_configs(configs)
+        return topic
+
+    def alter_broker_configs(self, own: Mapping[str, str], cluster: Mapping[str, str]) -> None:
+        """Replace what was changed of the broker's own settings. Raises InvalidRequest, KafkaStorageError."""
+        layers = self.check_broker_configs(own, cluster)
+        if (own, cluster) == (self.layers.own, self.layers.cluster):
+            return
+        self.record(BROKER_CONFIGS_KEY, BrokerConfigsRecord(own=dict(own), cluster=dict(cluster)))
+        self.layers = layers
+        for topic in self.topics.values():
+            self._apply_settings(topic)
+
+    def check_broker_configs(self, own: Mapping[str, str], cluster: Mapping[str, str]) -> LayeredSettings:
+        """Return what the broker's settings would be; raises InvalidRequest (as Kafka does) if they are not valid."""
+        try:
+            return LayeredSettings(self.layers.static, dict(own), dict(cluster))
+        except ConfigError as error:
+            raise InvalidRequest(str(error)) from error
+
+    def delete_topic(self, name: str) -> None:
+        """Remove a topic with its records. Raises UnknownTopicOrPartition, InvalidTopicException for one of the broker's own."""
+        topic = self.topic(name)
+        if topic.is_internal:
+            raise InvalidTopicException(f"{name} is the broker's own")
+        for index in range(len(topic.partitions)):
+            if (topic.id, index) in self.state.log_starts:
+                self.record(log_start_key(topic.id, index), None)
+        self.record(TOPIC_PREFIX + name, None)
+        del self.topics[name], self._by_id[topic.id]
+        for listener in self._deletion_listeners:
+            listener(topic)
+        for partition in topic.partitions:
+            partition.deleted = True
+            partition.wake_waiters()
+        self.flusher.call_when_durable(self.flush_ticket(), partial(self.remove_topic, topic))
+        logger.info("deleted topic %s", name)
+
+    def on_topic_deleted(self, listener: Callable[[Topic], None]) -> None:
+        """Call `listener` with every topic that is deleted from now on."""
+        self._deletion_listeners.append(listener)
+
+    def delete_records(self, partition: Partition, before_offset: int) -> None:
+        """Hide the records of a partition below an offset, for good. Raises OffsetOutOfRange, KafkaStorageError."""
+        if before_offset <= partition.log_start_offset:
+            return
+        self.record(log_start_key(partition.topic_id, partition.index), LogStartRecord(offset=before_offset))
+        partition.log.advance_log_start(before_offset)
+
+    # -- opening
+
+    def open_topic(self, name: str, record: TopicRecord) -> Topic:
+        """Make the objects of a topic that is in the metadata log."""
+        settings = self.check_configs(record.configs)
+        topic = Topic(
+            name=name,
+            id=record.id,
+            configs=record.configs,
+            settings=settings,
+            partitions=[
+                self.open_partition(name, record.id, index, settings, self.settings)
+                for index in range(record.partitions)
+            ],
+        )
+        self.add(topic)
+        return topic
+
+    def add(self, topic: Topic) -> None:
+        """Let clients see a topic."""
+        self.topics[topic.name] = self._by_id[topic.id] = topic
+
+    def check_configs(self, configs: Mapping[str, str]) -> TopicSettings:
+        """Return the settings of a topic that was given these; raises InvalidConfig."""
+        try:
+            return resolve(configs, self.settings)
+        except ConfigError as error:
+            raise InvalidConfig(str(error)) from error
+
+    def _apply_settings(self, topic: Topic) -> None:
+        topic.settings = self.check_configs(topic.configs)
+        for partition in topic.partitions:
+            partition.apply_settings(topic.settings, self.settings)
+
+    def _check_partition_count(self, more: int) -> None:
+        """Raise InvalidPartitions if the broker would have more partitions than it is allowed to."""
+        limit = self.settings.minibroker_partitions_max
+        present = sum(len(topic.partitions) for topic in self.topics.values())
+        if present + more > limit:
+            raise InvalidPartitions(f"minibroker.partitions.max allows {limit}: {present} there, {more} more wanted")

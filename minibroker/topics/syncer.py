@@ -1,0 +1,104 @@
+"""The thread that brings flush rounds to the disk.
+
+How, depends on how much is dirty. Measured on a virtual disk: one file by `fdatasync` 0.2 ms; many one after the other
+1.5 ms each, by sixteen threads 0.05 ms each; everything by one `syncfs` 17 ms per thousand files. All that a `syncfs`
+costs beyond our files is what others have written to the same file system, so it is for many files only.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import attrs
+
+from minibroker.storage.filesystem import FileSystem
+from minibroker.storage.log import FlushPoint
+from minibroker.topics.wakeup import ThreadSignal
+
+SYNC_THREADS = 16
+SYNC_ALL_FILES = 300
+"""From this many on, one `syncfs` is cheaper."""
+
+
+def sync_points(
+    fs: FileSystem, points: Sequence[FlushPoint], run_all: Callable[[list[Callable[[], None]]], None]
+) -> None:
+    """Sync the files and directories of `points`; blocking. Raises SyncFailed.
+
+    Files come before directories: a name must not be durable before what it names.
+    """
+    files = {file: None for point in points for file in point.files}
+    directories = {directory: None for point in points for directory in point.directories}
+    if len(files) >= SYNC_ALL_FILES and fs.can_sync_all:
+        fs.sync_all(next(iter(points)).files[0].path.rpartition("/")[0])
+    else:
+        run_all([file.sync_data for file in files])
+    for directory in directories:
+        fs.sync_directory(directory)
+
+
+@attrs.define(eq=False)
+class ThreadSyncer:
+    """A Syncer with a thread of its own: a `to_thread` per round would take twice as long as waking this one."""
+
+    _fs: FileSystem
+    _jobs: SimpleQueue[Sequence[FlushPoint] | None] = attrs.field(factory=SimpleQueue)
+    _done: ThreadSignal = attrs.field(factory=ThreadSignal)
+    _failure: BaseException | None = None
+    _pool: ThreadPoolExecutor | None = None
+    _thread: threading.Thread | None = None
+
+    async def sync(self, points: Sequence[FlushPoint]) -> None:
+        """Return once `points` are durable. Raises SyncFailed. One call at a time."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="minibroker-sync", daemon=True)
+            self._thread.start()
+        self._jobs.put(points)
+        await self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self) -> None:
+        """End the thread."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            self._thread.join()
+        if self._pool is not None:
+            self._pool.shutdown()
+        self._done.close()
+
+    def _run(self) -> None:
+        while (points := self._jobs.get()) is not None:
+            try:
+                sync_points(self._fs, points, self._run_all)
+            except BaseException as error:  # noqa: BLE001: whatever it is, the waiting task has to hear of it
+                self._failure = error
+            self._done.set()
+
+    def _run_all(self, calls: list[Callable[[], None]]) -> None:
+        if len(calls) == 1:
+            calls[0]()
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="minibroker-sync")
+        for future in [self._pool.submit(call) for call in calls]:
+            future.result()
+
+
+@attrs.define(eq=False)
+class InlineSyncer:
+    """A Syncer without a thread, for simulated disks."""
+
+    _fs: FileSystem
+
+    async def sync(self, points: Sequence[FlushPoint]) -> None:
+        """Sync at once. Raises SyncFailed."""
+        sync_points(self._fs, points, _run_in_turn)
+
+
+def _run_in_turn(calls: list[Callable[[], None]]) -> None:
+    for call in calls:
+        call()

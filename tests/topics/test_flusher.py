@@ -1,0 +1,121 @@
+"""Group commit: who waits for which round, and what a failed sync means."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from minibroker.storage.errors import SyncFailed
+from minibroker.topics.flusher import Flusher
+
+
+@attrs.define(eq=False)
+class FakeLog:
+    """A log whose flush points are numbers."""
+
+    end: int = 0
+    durable: int = 0
+
+    def begin_flush(self) -> Any:
+        return self.end if self.end > self.durable else None
+
+    def complete_flush(self, point: Any) -> None:
+        self.durable = point
+
+
+@attrs.define(eq=False)
+class HeldSyncer:
+    """A disk that syncs when it is told to."""
+
+    rounds: list[list[Any]] = attrs.field(factory=list)
+    release: trio.Event = attrs.field(factory=trio.Event)
+    failure: Exception | None = None
+
+    async def sync(self, points: Sequence[Any]) -> None:
+        self.rounds.append(list(points))
+        await self.release.wait()
+        self.release = trio.Event()
+        if self.failure is not None:
+            raise self.failure
+
+
+async def test_appends_during_a_round_share_the_next_one(nursery: trio.Nursery) -> None:
+    """What arrives while the disk is busy waits for one further sync together, and not less."""
+    syncer, log, other = HeldSyncer(), FakeLog(), FakeLog()
+    flusher = Flusher(syncer)
+    nursery.start_soon(flusher.run)
+    log.end = 1
+    first = flusher.mark_dirty(log)
+    await trio.testing.wait_all_tasks_blocked()
+    log.end = 2
+    second = flusher.mark_dirty(log)
+    other.end = 7
+    third = flusher.mark_dirty(other)
+    assert first < second == third
+    syncer.release.set()
+    await flusher.wait_durable(first)
+    assert log.durable == 1
+    assert flusher.completed == first
+    await trio.testing.wait_all_tasks_blocked()
+    syncer.release.set()
+    await flusher.wait_durable(third)
+    assert (log.durable, other.durable) == (2, 7)
+    assert syncer.rounds == [[1], [2, 7]]
+
+
+async def test_callbacks_run_when_their_own_round_is_durable(nursery: trio.Nursery) -> None:
+    """A callback for the running round does not wait for the next one, and none runs before its log is durable."""
+    syncer, log = HeldSyncer(), FakeLog()
+    flusher = Flusher(syncer)
+    seen: list[tuple[str, int]] = []
+    nursery.start_soon(flusher.run)
+    log.end = 1
+    ticket = flusher.mark_dirty(log)
+    await trio.testing.wait_all_tasks_blocked()
+    flusher.call_when_durable(ticket, lambda: seen.append(("late", log.durable)))
+    log.end = 2
+    following = flusher.mark_dirty(log)
+    flusher.call_when_durable(following, lambda: seen.append(("next", log.durable)))
+    syncer.release.set()
+    await flusher.wait_durable(ticket)
+    assert seen == [("late", 1)]
+    await trio.testing.wait_all_tasks_blocked()
+    syncer.release.set()
+    await flusher.wait_durable(following)
+    assert seen == [("late", 1), ("next", 2)]
+
+
+async def test_a_failed_sync_ends_the_flusher_and_acknowledges_nothing() -> None:
+    """No callback, no durable end, no second try: the failure comes out of `run`."""
+    syncer, log = HeldSyncer(failure=SyncFailed("disk")), FakeLog(end=1)
+    flusher = Flusher(syncer)
+    seen: list[int] = []
+    flusher.call_when_durable(flusher.mark_dirty(log), lambda: seen.append(1))
+    syncer.release.set()
+    with pytest.raises(SyncFailed):
+        await flusher.run()
+    assert (seen, log.durable, flusher.completed, len(syncer.rounds)) == ([], 0, 0, 1)
+
+
+async def test_a_cancelled_flusher_still_learns_what_its_sync_made_durable() -> None:
+    """Cancellation waits for the running sync, so that its result is neither lost nor claimed."""
+    syncer, log = HeldSyncer(), FakeLog(end=3)
+    flusher = Flusher(syncer)
+    flusher.mark_dirty(log)
+    scope = trio.CancelScope()
+
+    async def run() -> None:
+        with scope:
+            await flusher.run()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await trio.testing.wait_all_tasks_blocked()
+        scope.cancel()
+        await trio.testing.wait_all_tasks_blocked()
+        assert log.durable == 0
+        syncer.release.set()
+    assert log.durable == 3
