@@ -1,0 +1,86 @@
+"""What a handler is given, and what it may return.
+
+`handle(request, context)` runs at once and in the order of the requests of its connection: it decides, appends and reads
+without waiting. It returns one of four replies:
+
+- a response message: it is ready;
+- `AfterFlush(response, ticket)`: it is true once that flush round is on disk, and is sent then;
+- a coroutine that returns one of these two: the connection's writer awaits it when its turn has come;
+- None: the request wants no answer (Produce with acks=0).
+
+Records in a request are views of the connection's receive buffer: they are valid until `handle` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from minibroker.config.settings import BrokerSettings
+    from minibroker.coordinator.group_coordinator import GroupCoordinator
+    from minibroker.topics.catalog import Catalog
+    from minibroker.topics.clock import Clock
+    from minibroker.topics.flusher import Flusher
+    from minibroker.topics.producer_ids import ProducerIds
+
+
+@attrs.frozen(kw_only=True)
+class Endpoint:
+    """Where clients are told to connect."""
+
+    host: str
+    port: int
+
+
+@attrs.define(eq=False, kw_only=True)
+class Services:
+    """Everything of the broker that handlers may use."""
+
+    catalog: Catalog
+    coordinator: GroupCoordinator
+    flusher: Flusher
+    producer_ids: ProducerIds
+    clock: Clock
+    endpoints: Sequence[Endpoint] = ()
+    """One per listener, in the order of the listeners."""
+
+    @property
+    def settings(self) -> BrokerSettings:
+        """The broker's settings as they are now: some change while it runs."""
+        return self.catalog.settings
+
+    @property
+    def node_id(self) -> int:
+        """This broker's id."""
+        return self.settings.node_id
+
+    @property
+    def cluster_id(self) -> str:
+        """The id that was drawn when the data directory was made."""
+        return self.catalog.cluster_id
+
+
+@attrs.define(eq=False, kw_only=True)
+class RequestContext:
+    """One request's circumstances."""
+
+    services: Services
+    version: int
+    client_id: str | None
+    client_host: str
+    endpoint: Endpoint
+    """What this client is told about where we are: the endpoint of the listener it came by."""
+
+
+@attrs.frozen
+class AfterFlush:
+    """A response that is true once flush round `ticket` is on disk."""
+
+    response: Any
+    ticket: int
+
+
+Reply = Any | AfterFlush | Coroutine[Any, Any, Any | AfterFlush] | None

@@ -1,0 +1,169 @@
+"""Fetch (1), versions 4-17: records from a position on, waiting for them if need be.
+
+- The bytes of whole batches go from the segment to the socket as they are; a fetch from the middle of a batch gets all of
+  it, and the first batch is given even if it is larger than the limits (KIP-74).
+- Waits until `min_bytes` can be read or `max_wait_ms` is over; an error in any partition ends the wait.
+- v7 has fetch sessions (KIP-227): every answer says session 0, which makes clients ask in full each time.
+- v9 checks the leader epoch (KIP-320), v12 adds diverging epochs (no other leader ever was), v13 topic ids (KIP-516),
+  v15 and v17 concern followers, of which we have none.
+- read_committed reads to the last stable offset; there are no transactions yet, so that no batch is ever aborted.
+"""
+
+from __future__ import annotations
+
+import attrs
+import trio
+
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.leader_epoch import check_leader_epoch
+from minibroker.protocol.errors import (
+    ErrorCode,
+    FetchSessionIdNotFound,
+    KafkaError,
+    OffsetOutOfRange,
+    UnknownTopicId,
+)
+from minibroker.protocol.messages.fetch import (
+    FetchableTopicResponse,
+    FetchPartition,
+    FetchRequest,
+    FetchResponse,
+    FetchTopic,
+    PartitionData,
+)
+from minibroker.storage.reading import FileSlice
+from minibroker.topics.catalog import Catalog
+from minibroker.topics.partition import Partition
+
+READ_COMMITTED = 1
+
+
+def handle(request: FetchRequest, context: RequestContext) -> Reply:
+    """Read what there is; wait if that is too little."""
+    if request.session_id != 0:
+        raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
+    deadline = context.services.clock.now() + request.max_wait_ms / 1000
+    fetch = _Fetch(request, context.version, context.services.catalog)
+    response, done = fetch.read()
+    if (done or request.max_wait_ms <= 0) and not fetch.unchecked:
+        return response
+    return fetch.wait(deadline)
+
+
+@attrs.define(eq=False)
+class _Fetch:
+    """One request; `read` may be tried as often as its partitions move."""
+
+    request: FetchRequest
+    version: int
+    catalog: Catalog
+    unchecked: list[tuple[Partition, FileSlice]] = attrs.field(factory=list)
+    """What the last read found and nobody has verified since the broker started: it must not be sent yet."""
+    _event: trio.Event = attrs.field(factory=trio.Event)
+
+    def read(self) -> tuple[FetchResponse, bool]:
+        """Return the response as of now, and whether it need not wait for more."""
+        self.unchecked = []
+        left = self.request.max_bytes
+        found = 0
+        failed = False
+        topics = []
+        for topic in self.request.topics:
+            partitions = []
+            for wanted in topic.partitions:
+                try:
+                    data = self._read_partition(topic, wanted, left, first=not found)
+                    size = data.records.size_bytes if data.records else 0
+                    left -= size
+                    found += size
+                except KafkaError as error:
+                    failed = True
+                    data = _refusal(wanted, error)
+                partitions.append(data)
+            topics.append(FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=partitions))
+        done = failed or found >= self.request.min_bytes or not self.request.topics
+        return FetchResponse(responses=topics), done
+
+    async def wait(self, deadline: float) -> FetchResponse:
+        """Read again whenever a partition moves, until it is enough or the time is over."""
+        partitions = self._partitions()
+        for partition in partitions:
+            partition.add_waiter(self._wake)
+        try:
+            with trio.move_on_at(deadline):
+                while True:
+                    self._event = trio.Event()
+                    response, done = await self._read_checked()
+                    if done:
+                        return response
+                    await self._event.wait()
+        finally:
+            for partition in partitions:
+                partition.remove_waiter(self._wake)
+        return (await self._read_checked())[0]
+
+    async def _read_checked(self) -> tuple[FetchResponse, bool]:
+        """Read, verify what has not been verified yet, and read again: what is damaged shows as an error then."""
+        response, done = self.read()
+        while self.unchecked:
+            for partition, part in self.unchecked:
+                await partition.check(part)
+            response, done = self.read()
+        return response, done
+
+    def _wake(self) -> None:
+        self._event.set()
+
+    def _partitions(self) -> list[Partition]:
+        """The partitions that can be waited for: a wait begins only when there was none in error."""
+        found = []
+        for topic in self.request.topics:
+            for wanted in topic.partitions:
+                try:
+                    found.append(self._find(topic, wanted.partition))
+                except KafkaError:
+                    self._event.set()
+        return found
+
+    def _find(self, topic: FetchTopic, index: int) -> Partition:
+        if self.version < 13:
+            return self.catalog.partition(topic.topic, index)
+        found = self.catalog.topic_by_id(topic.topic_id)
+        if found is None:
+            raise UnknownTopicId(f"no topic has the id {topic.topic_id}")
+        return found.partition(index)
+
+    def _read_partition(self, topic: FetchTopic, wanted: FetchPartition, left: int, *, first: bool) -> PartitionData:
+        partition = self._find(topic, wanted.partition)
+        check_leader_epoch(partition, wanted.current_leader_epoch)
+        offset = wanted.fetch_offset
+        if not partition.log_start_offset <= offset <= partition.log_end_offset:
+            raise OffsetOutOfRange(
+                f"{partition} has offsets {partition.log_start_offset} to {partition.log_end_offset}, not {offset}"
+            )
+        records = None
+        if first or left > 0:
+            records = partition.read(offset, max(0, min(left, wanted.partition_max_bytes)), at_least_one=first)
+            if records is not None and not records.checked:
+                self.unchecked.append((partition, records))
+        return PartitionData(
+            partition_index=wanted.partition,
+            error_code=ErrorCode.NONE,
+            high_watermark=partition.high_watermark,
+            last_stable_offset=partition.last_stable_offset,
+            log_start_offset=partition.log_start_offset,
+            aborted_transactions=[] if self.request.isolation_level == READ_COMMITTED else None,
+            records=records or b"",
+        )
+
+
+def _refusal(wanted: FetchPartition, error: KafkaError) -> PartitionData:
+    return PartitionData(
+        partition_index=wanted.partition,
+        error_code=error.code,
+        high_watermark=-1,
+        last_stable_offset=-1,
+        log_start_offset=-1,
+        aborted_transactions=None,
+        records=b"",
+    )

@@ -1,0 +1,166 @@
+"""The broker: everything that runs, in one nursery tree.
+
+    serve
+    ├── flusher                      outlives the connections: what they have appended is flushed
+    ├── coordinator                  loads groups, then keeps their deadlines
+    ├── maintenance                  checkpoints, retention, compaction
+    └── connections
+        ├── one acceptor per listening socket
+        └── one connection per client
+
+A connection or a maintenance job fails alone. A failed sync, or a bug of ours (AssertionError), ends everything: nothing
+may be acknowledged any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import socket
+import time
+from collections.abc import Sequence
+from functools import partial
+from uuid import uuid4
+
+import attrs
+import trio
+
+from minibroker.config.settings import BrokerSettings
+from minibroker.coordinator.group_coordinator import GroupCoordinator
+from minibroker.handlers.context import Endpoint, Services
+from minibroker.server.connections import Connections
+from minibroker.server.listening import BoundListener, bind_all, run_accepting
+from minibroker.server.maintenance import Maintenance
+from minibroker.storage.filesystem import FileSystem, OsFileSystem
+from minibroker.topics.clock import Clock
+from minibroker.topics.flusher import Flusher
+from minibroker.topics.opening import Data, open_data
+from minibroker.topics.producer_ids import ProducerIds
+from minibroker.topics.syncer import ThreadSyncer
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False, kw_only=True)
+class RunningBroker:
+    """A broker that accepts connections."""
+
+    services: Services
+    connections: Connections
+    data: Data
+    """The data directory, and what was found in it."""
+    start_seconds: float
+    """How long it took to get here."""
+    _stop: trio.Event
+
+    @property
+    def endpoints(self) -> Sequence[Endpoint]:
+        """What clients are told to connect to."""
+        return self.services.endpoints
+
+    def stop(self) -> None:
+        """Begin an orderly end: `serve` returns when it is over."""
+        self._stop.set()
+
+    async def wait_stopping(self) -> None:
+        """Return when an orderly end has begun."""
+        await self._stop.wait()
+
+
+async def serve(
+    settings: BrokerSettings,
+    *,
+    fs: FileSystem | None = None,
+    clock: Clock | None = None,
+    task_status: trio.TaskStatus[RunningBroker] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a broker until it is stopped. `task_status` gets the RunningBroker once connections are accepted.
+
+    Raises StartError or DirectoryError (one line for the operator) before that, and an ExceptionGroup with SyncFailed
+    when the disk can no longer be trusted.
+    """
+    began = time.perf_counter()
+    fs = fs or OsFileSystem()
+    clock = clock or Clock()
+    raise_descriptor_limit()
+    advertised = settings.advertised_addresses() if settings.advertised_listeners else ()
+    bound = bind_all(settings.listen_addresses(), advertised)
+    syncer = ThreadSyncer(fs)
+    try:
+        flusher = Flusher(syncer)
+        data = await open_data(fs, settings, flusher, clock, uuid4)
+        report_recovery(data)
+        services = Services(
+            catalog=data.catalog,
+            coordinator=GroupCoordinator(catalog=data.catalog, flusher=flusher, settings=settings, clock=clock),
+            flusher=flusher,
+            producer_ids=ProducerIds(data.catalog),
+            clock=clock,
+            endpoints=[listener.endpoint for listener in bound],
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flusher.run)
+            nursery.start_soon(services.coordinator.run)
+            nursery.start_soon(Maintenance(data).run)
+            await _serve_connections(services, bound, data, began, task_status)
+            nursery.cancel_scope.cancel()
+        await flusher.drain()
+        data.close()
+    finally:
+        for listener in bound:
+            listener.close()
+        syncer.close()
+
+
+async def _serve_connections(
+    services: Services,
+    bound: Sequence[BoundListener],
+    data: Data,
+    began: float,
+    task_status: trio.TaskStatus[RunningBroker],
+) -> None:
+    """Accept and serve connections until the broker is stopped, then let them finish."""
+    settings = services.settings
+    stop = trio.Event()
+    async with trio.open_nursery() as nursery, trio.open_nursery() as acceptors:
+        connections = Connections(services, nursery)
+        for listener in bound:
+            for sock in listener.sockets:
+                sock.listen(settings.socket_listen_backlog_size)
+                accept = partial(_accept, connections, listener)
+                acceptors.start_soon(run_accepting, sock, accept, connections.wait_room)
+        acceptors.start_soon(connections.run_sweeping)
+        task_status.started(
+            RunningBroker(
+                services=services,
+                connections=connections,
+                data=data,
+                start_seconds=time.perf_counter() - began,
+                stop=stop,
+            )
+        )
+        await stop.wait()
+        acceptors.cancel_scope.cancel()
+        for listener in bound:
+            listener.close()
+        await connections.drain(settings.minibroker_shutdown_timeout_ms / 1000)
+
+
+def _accept(connections: Connections, listener: BoundListener, sock: socket.socket) -> None:
+    connections.accept(sock, listener.endpoint_for(sock))
+
+
+def report_recovery(data: Data) -> None:
+    """Say what was found that was not as the last life left it."""
+    for report in data.reports:
+        level = logging.WARNING if report.cut_bytes or report.quarantined else logging.INFO
+        logger.log(level, "recovered %s", report)
+
+
+def raise_descriptor_limit() -> None:
+    """Take all the file descriptors that we are allowed: a partition needs one, and so does a connection."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS says "unlimited" and means less
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,120 @@
+"""All connections of a broker: who may come in, who has been idle for too long, and how they are all sent home."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+
+import attrs
+import trio
+
+from minibroker.handlers.context import Endpoint, Services
+from minibroker.server.connection import Connection
+from minibroker.server.dispatch import Dispatcher
+from minibroker.server.inbox import SCRATCH_BYTES, Inbox
+from minibroker.server.limits import Limits, MemoryBudget
+from minibroker.server.transport import SocketTransport, Transport
+
+logger = logging.getLogger(__name__)
+
+UNLIMITED_BYTES = 1 << 62
+SWEEP_S = 5.0
+"""How often idle connections are looked for."""
+
+
+@attrs.define(eq=False)
+class Connections:
+    """The connections of one broker."""
+
+    services: Services
+    _nursery: trio.Nursery
+    _open: set[Connection] = attrs.field(factory=set)
+    _per_address: Counter[str] = attrs.field(factory=Counter)
+    _closed_one: trio.Event = attrs.field(factory=trio.Event)
+    _scratch: memoryview = attrs.field(factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+    _limits: Limits = attrs.field(init=False)
+    _budget: MemoryBudget = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        settings = self.services.settings
+        limit = settings.queued_max_request_bytes
+        self._budget = MemoryBudget(UNLIMITED_BYTES if limit == -1 else limit)
+        self._limits = Limits(
+            max_frame_bytes=settings.socket_request_max_bytes,
+            max_in_flight=settings.queued_max_requests,
+            unfinished_request_s=settings.minibroker_read_timeout_ms / 1000,
+            write_deadline_s=settings.minibroker_write_timeout_ms / 1000,
+        )
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def accept(self, sock: socket.socket, endpoint: Endpoint) -> None:
+        """Serve an accepted socket, unless its address has too many connections already."""
+        try:
+            host = sock.getpeername()[0].removeprefix("::ffff:")
+            transport = SocketTransport.of(sock, host)
+        except OSError as error:
+            logger.debug("lost a connection before it began: %s", error)
+            sock.close()
+            return
+        allowed = self.services.settings.max_connections_per_ip
+        if self._per_address[host] >= allowed:
+            logger.warning("refused a connection of %s: max.connections.per.ip allows %d", host, allowed)
+            sock.close()
+            return
+        self.start(transport, endpoint)
+
+    def start(self, transport: Transport, endpoint: Endpoint) -> None:
+        """Serve a peer."""
+        connection = Connection(
+            transport=transport,
+            dispatcher=Dispatcher(self.services, endpoint),
+            inbox=Inbox(self._scratch, self._limits.max_frame_bytes),
+            limits=self._limits,
+            budget=self._budget,
+        )
+        self._open.add(connection)
+        self._per_address[transport.host] += 1
+        self._nursery.start_soon(self._serve, connection)
+
+    async def wait_room(self) -> None:
+        """Return when another connection may be accepted (`max.connections`)."""
+        while len(self._open) >= self.services.settings.max_connections:
+            await self._closed_one.wait()
+
+    async def run_sweeping(self) -> None:
+        """Close connections that were idle for too long, and free the memory of quiet ones, for ever."""
+        while True:
+            await trio.sleep(SWEEP_S)
+            now = trio.current_time()
+            max_idle_s = self.services.settings.connections_max_idle_ms / 1000
+            for connection in tuple(self._open):
+                idle_s = now - connection.last_active
+                if idle_s > SWEEP_S:
+                    connection.inbox.release()
+                if 0 <= max_idle_s < idle_s and connection.idle:
+                    logger.debug("closed the connection of %s: idle for %.0f s", connection.transport.host, idle_s)
+                    connection.stop_reading()
+
+    async def drain(self, deadline_s: float) -> None:
+        """Let every connection answer what it has started, and end; those that take longer are cut."""
+        for connection in tuple(self._open):
+            connection.stop_reading()
+        with trio.move_on_after(deadline_s):
+            while self._open:
+                await self._closed_one.wait()
+        self._nursery.cancel_scope.cancel()
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            self._open.discard(connection)
+            host = connection.transport.host
+            self._per_address[host] -= 1
+            if not self._per_address[host]:
+                del self._per_address[host]
+            self._closed_one.set()
+            self._closed_one = trio.Event()

@@ -1,0 +1,96 @@
+"""From the bytes of a request to a handler, and from its reply to the bytes of a response."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+import attrs
+
+from minibroker.handlers.context import AfterFlush, Endpoint, RequestContext, Services
+from minibroker.handlers.registry import BY_KEY, Api
+from minibroker.protocol.api import ApiKey, request_class, response_class
+from minibroker.protocol.codec import decode_message
+from minibroker.protocol.errors import KafkaError, ProtocolError
+from minibroker.protocol.framing import RequestHeader, decode_request_header, encode_response
+from minibroker.server.transport import Buffer
+from minibroker.storage.reading import FileSlice
+
+
+@attrs.frozen
+class Sendable:
+    """An encoded response, and the flush round that it has to wait for (0: none)."""
+
+    parts: list[Buffer | FileSlice]
+    ticket: int = 0
+
+
+@attrs.define(eq=False)
+class Dispatcher:
+    """Answers the requests of the connections of one listener."""
+
+    services: Services
+    endpoint: Endpoint
+
+    def dispatch(self, frame: memoryview, client_host: str) -> Sendable | Coroutine[Any, Any, Sendable] | None:
+        """Start the request in `frame`. Raises ProtocolError for bytes that are none, or one that we do not serve.
+
+        Returns its response, a coroutine that returns it, or None where no answer is wanted.
+        """
+        header, position = decode_request_header(frame)
+        api = BY_KEY.get(header.api_key)
+        if api is None:
+            raise ProtocolError(f"expected the key of an API that we serve, found {header.api_key}")
+        if not api.advertised_min_version <= header.api_version <= api.max_version:
+            return self._refuse_version(api, header)
+        context = RequestContext(
+            services=self.services,
+            version=header.api_version,
+            client_id=header.client_id,
+            client_host=client_host,
+            endpoint=self.endpoint,
+        )
+        try:
+            request = decode_message(request_class(api.key), header.api_version, frame[position:])
+            reply = api.handle(request, context)
+        except KafkaError as error:
+            reply = self._error_response(api, error)
+        if reply is None:
+            return None
+        if isinstance(reply, Coroutine):
+            return self._wait(reply, api, header)
+        return self._encode(reply, api, header)
+
+    async def _wait(self, reply: Coroutine[Any, Any, Any], api: Api, header: RequestHeader) -> Sendable:
+        try:
+            response = await reply
+        except KafkaError as error:
+            response = self._error_response(api, error)
+        return self._encode(response, api, header)
+
+    def _encode(self, reply: Any, api: Api, header: RequestHeader) -> Sendable:
+        ticket = 0
+        if type(reply) is AfterFlush:
+            if reply.ticket > self.services.flusher.completed:
+                ticket = reply.ticket
+            reply = reply.response
+        return Sendable(encode_response(header.correlation_id, api.key, header.api_version, reply), ticket)
+
+    def _refuse_version(self, api: Api, header: RequestHeader) -> Sendable:
+        """ApiVersions alone survives an unknown version: it is answered in the layout of v0 (KIP-511)."""
+        if api.key != ApiKey.API_VERSIONS:
+            raise _unsupported(api, header)
+        from minibroker.handlers.api_versions import unsupported_version  # not needed before a stranger asks
+
+        return Sendable(encode_response(header.correlation_id, api.key, 0, unsupported_version()))
+
+    def _error_response(self, api: Api, error: KafkaError) -> Any:
+        """The one place where a Kafka error that concerns a whole request becomes its response."""
+        response: Any = response_class(api.key)
+        return response(error_code=error.code)
+
+
+def _unsupported(api: Api, header: RequestHeader) -> ProtocolError:
+    return ProtocolError(
+        f"expected {api.key.name} version {api.min_version} to {api.max_version}, found {header.api_version}"
+    )

@@ -1,0 +1,148 @@
+"""What a broker does beside the traffic: checkpoints, late flushes, retention, compaction, removals.
+
+Each job fails alone and is tried again at its next turn: a disk that is full today has space tomorrow. Only what makes
+the page cache untrustworthy (SyncFailed) and bugs of ours (AssertionError) end the broker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import attrs
+import trio
+
+from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_overdue
+from minibroker.storage.errors import StorageError, SyncFailed
+from minibroker.storage.removal import remove_directory
+from minibroker.storage.retention import RetentionClock
+from minibroker.topics.opening import Data
+from minibroker.topics.partition import Partition
+
+logger = logging.getLogger(__name__)
+
+SETTLED_PARTITIONS = 50
+"""How many partitions a job looks at before it lets the traffic in."""
+
+
+@attrs.define(eq=False)
+class Maintenance:
+    """The jobs of one broker."""
+
+    data: Data
+    _retention_clock: RetentionClock = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        clock = self.data.clock
+        self._retention_clock = RetentionClock(clock.now_ms(), clock.now())
+
+    async def run(self) -> None:
+        """Do every job in its own rhythm, for ever."""
+        settings = self.data.settings
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(
+                self._repeat, settings.log_flush_offset_checkpoint_interval_ms, self.save_checkpoint, "checkpoint"
+            )
+            nursery.start_soon(self._repeat, settings.log_retention_check_interval_ms, self.retain, "retention")
+            if settings.log_cleaner_enable:
+                nursery.start_soon(self._repeat, max(1, settings.log_cleaner_backoff_ms), self.compact, "compaction")
+
+    async def _repeat(self, interval_ms: float, job: Callable[[], Awaitable[None]], name: str) -> None:
+        while True:
+            await trio.sleep(interval_ms / 1000)
+            try:
+                await job()
+            except SyncFailed:
+                raise
+            except StorageError as error:
+                logger.error("%s failed and is tried again later: %s", name, error)
+
+    async def save_checkpoint(self) -> None:
+        """Flush what topics with Kafka's promise hold back, and write down what is durable. Raises StorageError."""
+        data = self.data
+        for partition in data.catalog.partitions():
+            partition.flush_overdue(data.settings.log_flush_offset_checkpoint_interval_ms)
+        file = data.directory.checkpoint
+        pending = file.begin(data.logs())
+        if pending is None:
+            return
+        try:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(file.write, pending)
+        except StorageError:
+            file.abandon(pending)
+            raise
+        file.complete(pending)
+
+    async def retain(self) -> None:
+        """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
+        clock = self.data.clock
+        now_ms = self._retention_clock.now_ms(clock.now_ms(), clock.now())
+        for count, partition in enumerate(tuple(self.data.catalog.partitions())):
+            log = partition.log
+            for line in log.delete_old_segments(now_ms):
+                logger.info(line)
+            log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
+            if count % SETTLED_PARTITIONS == 0:
+                await trio.lowlevel.checkpoint()
+        await self.remove_deleted()
+
+    async def remove_deleted(self) -> None:
+        """Remove the files of deleted topics. Raises StorageError."""
+        removals = self.data.removals
+        while removals:
+            await trio.to_thread.run_sync(remove_directory, self.data.fs, removals[0])
+            removals.pop(0)
+
+    async def compact(self) -> None:
+        """Compact every log that is worth it, one after the other."""
+        for partition in tuple(self.data.catalog.partitions()):
+            if partition.settings.is_compacted and not partition.deleted:
+                try:
+                    await self._compact(partition)
+                except SyncFailed:
+                    raise
+                except StorageError as error:
+                    logger.warning("compaction of %s ended early: %s", partition, error)
+
+    async def _compact(self, partition: Partition) -> None:
+        log, settings = partition.log, self.data.settings
+        now_ms = self.data.clock.now_ms()
+        if roll_if_overdue(log, now_ms):
+            self.data.flusher.mark_dirty(partition)
+        plan = plan_compaction(log, now_ms)
+        if plan is None:
+            return
+        compaction = Compaction(log, plan, budget_bytes=settings.log_cleaner_dedupe_buffer_size)
+        async with _stopping_with_the_broker(compaction):
+            for work in compaction.steps():
+                with trio.CancelScope(shield=True):  # a step that is half done in a thread cannot be left
+                    await trio.to_thread.run_sync(work)
+        # A log whose gaps no checkpoint explains would look damaged if compaction were switched off before a crash.
+        await self.save_checkpoint()
+        if compaction.report is not None:
+            report = compaction.report
+            logger.info("compacted %s from %d to %d bytes", partition, report.bytes_before, report.bytes_after)
+
+
+@contextlib.asynccontextmanager
+async def _stopping_with_the_broker(compaction: Compaction) -> AsyncIterator[None]:
+    """End a compaction soon when its task is cancelled: a step may take many seconds, a shutdown must not."""
+    failure: StorageError | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_cancel_with_its_task, compaction)
+        try:
+            yield
+        except StorageError as error:
+            failure = error  # raised outside, for a nursery would wrap it
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _cancel_with_its_task(compaction: Compaction) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        compaction.cancel()

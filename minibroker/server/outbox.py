@@ -1,0 +1,111 @@
+"""Answers on their way to a peer: buffers are gathered, file slices go by sendfile.
+
+Reading a segment that is not in the page cache blocks the whole thread, writers included; such a chunk is first read
+ahead in a worker thread.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+import attrs
+import trio
+
+from minibroker.server.transport import IOV_MAX, Buffer, Transport
+from minibroker.storage.reading import FileSlice
+
+CHUNK_BYTES = 1 << 20
+"""How much of a file is sent, or read ahead, at a time; then others have their turn."""
+
+
+@attrs.define(eq=False)
+class Outbox:
+    """The send side of one connection."""
+
+    _transport: Transport
+    _parts: deque[Buffer | FileSlice] = attrs.field(factory=deque)
+    _file_sent: int = 0
+    """How much of the file slice at the head is away."""
+    _warm_end: int = 0
+    """Up to which position the file of the slice at the head is known to be in the page cache."""
+    _cold: bool = False
+    """Whether the next chunk has to be read from the disk first."""
+    _yielding: bool = False
+    """Whether it is another's turn."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether anything is not sent yet."""
+        return bool(self._parts)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that unsent answers take; file slices take none."""
+        return sum(len(part) for part in self._parts if not isinstance(part, FileSlice))
+
+    def add(self, parts: Iterable[Buffer | FileSlice]) -> None:
+        """Queue the parts of an answer."""
+        self._parts.extend(parts)
+
+    def send_nowait(self) -> bool:
+        """Send what can be sent now; True when all is away. Raises OSError."""
+        budget = CHUNK_BYTES
+        while self._parts:
+            if budget <= 0:
+                self._yielding = True
+                return False
+            part = self._parts[0]
+            count = self._send_file(part) if isinstance(part, FileSlice) else self._send_buffers()
+            if count == 0:
+                return False
+            budget -= count
+        return True
+
+    async def wait_sendable(self) -> None:
+        """Wait for what `send_nowait` stopped at: the peer, the disk, or another's turn."""
+        if self._cold:
+            part = self._parts[0]
+            assert isinstance(part, FileSlice)
+            position, size = self._next_chunk(part)
+            await trio.to_thread.run_sync(part.file.pread, size, position)
+            self._warm_end = position + size
+            self._cold = False
+        elif self._yielding:
+            self._yielding = False
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._transport.wait_writable()
+
+    def _next_chunk(self, part: FileSlice) -> tuple[int, int]:
+        return part.position + self._file_sent, min(CHUNK_BYTES, part.size_bytes - self._file_sent)
+
+    def _send_file(self, part: FileSlice) -> int:
+        position, size = self._next_chunk(part)
+        if position >= self._warm_end:
+            if not part.file.is_cached(position, size):
+                self._cold = True
+                return 0
+            self._warm_end = position + size
+        count = self._transport.send_file_nowait(part.file, position, min(size, self._warm_end - position))
+        self._file_sent += count
+        if self._file_sent == part.size_bytes:
+            self._parts.popleft()
+            self._file_sent = self._warm_end = 0
+        return count
+
+    def _send_buffers(self) -> int:
+        gather: list[Buffer] = []
+        for part in self._parts:
+            if isinstance(part, FileSlice) or len(gather) == IOV_MAX:
+                break
+            gather.append(part)
+        count = left = self._transport.send_nowait(gather, more=len(gather) < len(self._parts))
+        for part in gather:
+            if left < len(part):
+                if left:
+                    self._parts[0] = memoryview(part)[left:]
+                break
+            left -= len(part)
+            self._parts.popleft()
+        return count
