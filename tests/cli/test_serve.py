@@ -1,5 +1,7 @@
 """The broker's flags: the quick way to read them agrees with the thorough one, and what is wrong is one line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,12 @@ def test_what_is_wrong_is_one_line_and_status_2(
     printed = capsys.readouterr()
     assert problem in printed.err
     assert printed.err.count("\n") == 1
+
+
+def test_a_start_loads_nothing_that_it_does_not_need() -> None:
+    """What makes a start slow is imports: of what belongs to other programs, or comes later, there are none."""
+    program = "import sys; from minibroker.cli import serving; print(*sys.modules)"
+    outcome = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(outcome.stdout.split())
+    assert "trio" in loaded
+    assert not loaded & {"cyclopts", "rich", "prometheus_client", "asyncio", "cattrs", "minibroker.client"}
