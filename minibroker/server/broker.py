@@ -87,6 +87,7 @@ async def serve(
     advertised = settings.advertised_addresses() if settings.advertised_listeners else ()
     bound = bind_all(settings.listen_addresses(), advertised)
     syncer = ThreadSyncer(fs)
+    data: Data | None = None
     try:
         flusher = Flusher(syncer)
         data = await open_data(fs, settings, flusher, clock, uuid4)
@@ -111,6 +112,8 @@ async def serve(
         for listener in bound:
             listener.close()
         syncer.close()
+        if data is not None:
+            data.directory.release()
 
 
 async def _serve_connections(

@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 
 @attrs.define(eq=False, kw_only=True)
 class DataDirectory:
-    """A locked data directory. Dropping it releases the lock."""
+    """A locked data directory."""
 
     fs: FileSystem
     path: str
@@ -71,6 +71,10 @@ class DataDirectory:
     def partitions(self) -> list[tuple[str, int]]:
         """(topic, index) of every partition directory."""
         return _partitions(self.fs, self.path)
+
+    def release(self) -> None:
+        """Give the lock up: another broker may come. To be called whatever happened, after the last write."""
+        self._lock = None
 
     def mark_clean(self) -> None:
         """Say that everything is flushed and checkpointed: the last thing a broker does."""
