@@ -25,14 +25,18 @@ class BackgroundTasks:
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None
     _nursery: trio.Nursery | None = None
+    _ending: bool = False
 
     @property
     def open(self) -> bool:
-        """Whether tasks can be started."""
-        return self._nursery is not None
+        """Whether tasks can be started, and will run."""
+        return self._nursery is not None and not self._ending
 
     def start(self, function: Callable[..., Awaitable[Any]], *arguments: object, name: str) -> None:
-        """Run `function(*arguments)` until it returns or the block ends."""
+        """Run `function(*arguments)` until it returns or the block ends.
+
+        A task that is not yet aware of the end may still start another, which is cancelled like itself.
+        """
         if self._nursery is None:
             raise RuntimeError("use it in `async with`: its background tasks are not running")
         self._nursery.start_soon(function, *arguments, name=name)
@@ -50,7 +54,11 @@ class BackgroundTasks:
         assert self._manager is not None
         assert self._nursery is not None
         manager, nursery = self._manager, self._nursery
-        self._manager = self._nursery = None
+        self._ending = True
         nursery.cancel_scope.cancel()
-        # The body's own exception is kept from the nursery, so that Python raises it again as it was.
-        await manager.__aexit__(None, None, None)
+        try:
+            # The body's own exception is kept from the nursery, so that Python raises it again as it was.
+            await manager.__aexit__(None, None, None)
+        finally:
+            self._manager = self._nursery = None
+            self._ending = False

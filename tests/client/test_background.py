@@ -45,3 +45,22 @@ async def test_is_used_once_and_inside_the_block() -> None:
     async with tasks:
         assert tasks.open
     assert not tasks.open
+
+
+async def test_a_task_may_start_another_while_the_block_ends() -> None:
+    """Who is woken at the same moment as the block ends does not know of it yet; what it starts is cancelled too."""
+    started = trio.Event()
+    woken = trio.Event()
+
+    async def late(tasks: BackgroundTasks) -> None:
+        started.set()
+        with trio.CancelScope(shield=True):
+            await woken.wait()
+        tasks.start(trio.sleep_forever, name="too late")
+
+    tasks = BackgroundTasks()
+    async with tasks:
+        tasks.start(late, tasks, name="late")
+        await started.wait()
+        woken.set()
+    assert not tasks.open
