@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from minibroker.cli.problems import CommandError
@@ -17,9 +18,15 @@ async def look_up(broker: str, topics: Iterable[str] = ()) -> ClusterInfo:
     Raises at once if no broker answers: KafkaError that says why, CommandError if `broker` is no address.
     """
     settings = ClusterSettings(bootstrap=bootstrap_addresses(broker), allow_auto_create_topics=False)
-    async with Cluster(settings) as cluster:
-        cluster.watch(topics)
-        return await cluster.refresh()
+    logging.basicConfig(format="minibroker: %(message)s", level=logging.WARNING)  # what the client says later on
+    client_log = logging.getLogger("minibroker.client")
+    client_log.setLevel(logging.ERROR)  # not now: what goes wrong now is raised
+    try:
+        async with Cluster(settings) as cluster:
+            cluster.watch(topics)
+            return await cluster.refresh()
+    finally:
+        client_log.setLevel(logging.NOTSET)
 
 
 def bootstrap_addresses(broker: str) -> tuple[Address, ...]:
