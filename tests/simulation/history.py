@@ -1,0 +1,308 @@
+"""What clients did and were told, and whether a broker that keeps its promises could have told them that.
+
+A history is written down while it happens: what was sent, acknowledged, refused, polled, committed, created. At the end a
+fresh process reads everything (`Scan`), and `check` compares. After Jepsen's Kafka workload, with its blind spots closed:
+the scan must contain every record that was ever acknowledged *and every record that was ever polled*, at the same offset,
+with the same bytes. Values are unique, so that a record can be told from every other. One pass over each list.
+
+    lost                 acknowledged, and not in the scan
+    vanished             polled, and not in the scan
+    inconsistent offset  two values at one offset: among acknowledgements, polls and the scan
+    duplicate            one value at two offsets
+    reordered            records of one producer in another order than it sent them
+    phantom              a record that nobody sent, or that its producer was told would not be there
+    nonmonotonic poll    a consumer got an offset again, or a lower one, without having asked for it
+    skipped poll         a consumer was led past a record
+    unseen               acknowledged, and not polled by a consumer that was told that it is at the end
+    gap                  offsets of the scan that are not dense
+    commit went back     a committed offset that was read is older than one acknowledged, or read, before
+    invented commit      a committed offset that nobody committed
+    log start went back  records are there again that were reported as deleted, or gone that nobody deleted
+    topic lost           a topic that was reported as created is not there; or as deleted, and it is
+    producer id reused   one id was given out twice
+    generation went back a group's generation is older than one that a member has seen
+"""
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+Place = tuple[str, int]
+"""(topic, partition)."""
+
+
+@attrs.frozen
+class Anomaly:
+    """A promise that was not kept."""
+
+    kind: str
+    detail: str
+
+
+@attrs.define(eq=False)
+class Scan:
+    """What a fresh process finds."""
+
+    records: dict[Place, list[tuple[int, bytes | None, bytes | None]]] = attrs.field(factory=dict)
+    """Offset, key and value of each, in the order of the log."""
+    bounds: dict[Place, tuple[int, int]] = attrs.field(factory=dict)
+    """Log start and log end."""
+    topics: frozenset[str] = frozenset()
+    commits: dict[tuple[str, Place], int] = attrs.field(factory=dict)
+    generations: dict[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class CommitHistory:
+    """One group's commits of one partition, in the order in which clients knew of them."""
+
+    attempted: set[int] = attrs.field(factory=set)
+    known: int = -1
+    """No older one may be read any more."""
+
+
+@attrs.define(eq=False)
+class PlaceHistory:
+    """What happened to one partition."""
+
+    sent: dict[bytes, tuple[int, int]] = attrs.field(factory=dict)
+    """Value -> (producer, its number among what this producer sent here)."""
+    acked: dict[bytes, int] = attrs.field(factory=dict)
+    refused: set[bytes] = attrs.field(factory=set)
+    polled: dict[int, bytes] = attrs.field(factory=dict)
+    polls: dict[str, list[int]] = attrs.field(factory=dict)
+    """Consumer -> offsets in the order they came; -1 - n where it has asked for offset n."""
+    ends: dict[str, int] = attrs.field(factory=dict)
+    """Consumer -> the end that it was told it has reached."""
+    deletions: int = 0
+    """How far anybody asked for deletion."""
+    deleted: int = 0
+    """How far deletion was acknowledged."""
+    compacted: bool = False
+
+
+@attrs.define(eq=False)
+class History:
+    """See the module."""
+
+    places: dict[Place, PlaceHistory] = attrs.field(factory=dict)
+    commits: dict[tuple[str, Place], CommitHistory] = attrs.field(factory=dict)
+    topics: dict[str, bool | None] = attrs.field(factory=dict)
+    """Whether it must be there; None if nobody can tell."""
+    producer_ids: set[tuple[int, int]] = attrs.field(factory=set)
+    generations: dict[str, int] = attrs.field(factory=dict)
+    anomalies: list[Anomaly] = attrs.field(factory=list)
+    """What was wrong at once."""
+    _sends: int = 0
+
+    def place(self, place: Place) -> PlaceHistory:
+        """The history of one partition."""
+        found = self.places.get(place)
+        if found is None:
+            found = self.places[place] = PlaceHistory()
+        return found
+
+    # -- while it happens
+
+    def send(self, place: Place, producer: int, values: Iterable[bytes]) -> None:
+        """A producer is about to send records: from now on they may be there."""
+        sent = self.place(place).sent
+        for value in values:
+            self._sends += 1
+            sent[value] = (producer, self._sends)
+
+    def ack(self, place: Place, base_offset: int, values: Iterable[bytes]) -> None:
+        """It was told that they are there, and where."""
+        acked = self.place(place).acked
+        for offset, value in enumerate(values, base_offset):
+            if acked.setdefault(value, offset) != offset:
+                self._report("inconsistent offset", f"{place}: {value!r} acknowledged at {acked[value]} and {offset}")
+
+    def refuse(self, place: Place, values: Iterable[bytes]) -> None:
+        """It was told that they are not there, and never will be."""
+        self.place(place).refused.update(values)
+
+    def seek(self, consumer: str, place: Place, offset: int) -> None:
+        """A consumer goes on at `offset`, because it wants to."""
+        self.place(place).polls.setdefault(consumer, []).append(-1 - offset)
+
+    def poll(self, consumer: str, place: Place, offset: int, value: bytes) -> None:
+        """A consumer got a record."""
+        history = self.place(place)
+        history.polls.setdefault(consumer, []).append(offset)
+        if history.polled.setdefault(offset, value) != value:
+            self._report("inconsistent offset", f"{place}: polled {history.polled[offset]!r} and {value!r} at {offset}")
+
+    def reach_end(self, consumer: str, place: Place, offset: int) -> None:
+        """A consumer was told that `offset` is the end, and it is there, having read from the beginning."""
+        self.place(place).ends[consumer] = offset
+
+    def try_commit(self, group: str, place: Place, offset: int) -> None:
+        """A commit is about to be sent. Commits of one group and partition are sent in ascending order."""
+        self._commit(group, place).attempted.add(offset)
+
+    def commit(self, group: str, place: Place, offset: int) -> None:
+        """It was acknowledged."""
+        found = self._commit(group, place)
+        found.known = max(found.known, offset)
+
+    def read_commit(self, group: str, place: Place, offset: int, known: int) -> None:
+        """Somebody who asked when `known` was known was told that `offset` is committed; -1 if nothing is."""
+        found = self._commit(group, place)
+        if offset < known:
+            self._report("commit went back", f"{group} {place}: read {offset} after {known}")
+        elif offset >= 0 and offset not in found.attempted:
+            self._report("invented commit", f"{group} {place}: read {offset}")
+        found.known = max(found.known, offset)
+
+    def known_commit(self, group: str, place: Place) -> int:
+        """To be given to `read_commit`: what no answer to a request from now on may fall behind."""
+        return self._commit(group, place).known
+
+    def delete_records(self, place: Place, offset: int, *, acked: bool) -> None:
+        """Somebody is about to have everything below `offset` deleted, or was told that it is."""
+        history = self.place(place)
+        history.deletions = max(history.deletions, offset)
+        if acked:
+            history.deleted = max(history.deleted, offset)
+
+    def expect_topic(self, name: str, exists: bool | None) -> None:
+        """A topic was reported as created or deleted, or one of these was begun (None)."""
+        self.topics[name] = exists
+
+    def give_producer_id(self, producer_id: int, epoch: int) -> None:
+        """A producer was given its id and epoch."""
+        if (producer_id, epoch) in self.producer_ids:
+            self._report("producer id reused", f"{producer_id} with epoch {epoch}")
+        self.producer_ids.add((producer_id, epoch))
+
+    def see_generation(self, group: str, generation: int) -> None:
+        """A member was told of a generation."""
+        known = self.generations.get(group, 0)
+        if generation < known:
+            self._report("generation went back", f"{group}: {generation} after {known}")
+        self.generations[group] = max(known, generation)
+
+    def _commit(self, group: str, place: Place) -> CommitHistory:
+        return self.commits.setdefault((group, place), CommitHistory())
+
+    def _report(self, kind: str, detail: str) -> None:
+        self.anomalies.append(Anomaly(kind, detail))
+
+    # -- at the end
+
+    def check(self, scan: Scan) -> list[Anomaly]:
+        """Everything that is wrong; linear in the history."""
+        found = list(self.anomalies)
+        for name, exists in self.topics.items():
+            if exists is not None and exists != (name in scan.topics):
+                found.append(Anomaly("topic lost", f"{name} was reported as {'created' if exists else 'deleted'}"))
+        for place, history in self.places.items():
+            if self.topics.get(place[0], True) and place[0] in scan.topics:
+                found += _check_place(place, history, scan)
+        for (group, place), commits in self.commits.items():
+            offset = scan.commits.get((group, place), -1)
+            if self.topics.get(place[0], True) is not True:
+                continue
+            if offset < commits.known:
+                found.append(
+                    Anomaly("commit went back", f"{group} {place}: {offset} in the end, after {commits.known}")
+                )
+            elif offset >= 0 and offset not in commits.attempted:
+                found.append(Anomaly("invented commit", f"{group} {place}: {offset} in the end"))
+        for group, generation in self.generations.items():
+            if scan.generations.get(group, 0) < generation:
+                detail = f"{group}: {scan.generations.get(group, 0)} in the end, after {generation}"
+                found.append(Anomaly("generation went back", detail))
+        return found
+
+
+def _check_place(place: Place, history: PlaceHistory, scan: Scan) -> Iterator[Anomaly]:
+    records = scan.records.get(place, [])
+    start, end = scan.bounds.get(place, (0, 0))
+    at_offset = {offset: value for offset, _, value in records}
+    latest = {key: offset for offset, key, _ in records} if history.compacted else {}
+    yield from _check_records(place, history, records, start, end)
+    yield from _check_bounds(place, history, start)
+    for kind, pairs in (
+        ("lost", ((offset, value) for value, offset in history.acked.items())),
+        ("vanished", history.polled.items()),
+    ):
+        for offset, value in pairs:
+            if offset < start and offset < history.deletions:
+                continue
+            found = at_offset.get(offset)
+            if found is None:
+                if not _is_superseded(value, offset, latest):
+                    yield Anomaly(kind, f"{place}: {value!r} at {offset}; the log has {start} to {end}")
+            elif found != value:
+                yield Anomaly("inconsistent offset", f"{place}: {value!r} at {offset}, where {found!r} is in the end")
+    if not history.compacted:
+        yield from _check_polls(place, history, at_offset)
+
+
+def _is_superseded(value: bytes, offset: int, latest: dict[bytes | None, int]) -> bool:
+    """Whether compaction may have removed a record: its key, which begins its value, was written again."""
+    return latest.get(key_of(value), -1) > offset
+
+
+def key_of(value: bytes) -> bytes:
+    """The key that goes with a value in a compacted partition."""
+    return value.partition(b":")[0]
+
+
+def _check_records(
+    place: Place, history: PlaceHistory, records: list[tuple[int, bytes | None, bytes | None]], start: int, end: int
+) -> Iterator[Anomaly]:
+    expected = max(start, records[0][0]) if history.compacted and records else start
+    seen: dict[bytes | None, int] = {}
+    numbers: dict[int, int] = {}
+    for offset, _, value in records:
+        if offset < start:
+            continue  # of the batch that the log start lies in
+        if offset != expected and not (history.compacted and offset > expected):
+            yield Anomaly("gap", f"{place}: offset {offset} where {expected} was expected")
+        expected = offset + 1
+        if value in seen:
+            yield Anomaly("duplicate", f"{place}: {value!r} at {seen[value]} and {offset}")
+        seen[value] = offset
+        sent = history.sent.get(value) if value is not None else None
+        if sent is None:
+            yield Anomaly("phantom", f"{place}: nobody sent {value!r}, found at {offset}")
+        elif value in history.refused:
+            yield Anomaly("phantom", f"{place}: {value!r} was refused, and is at {offset}")
+        else:
+            producer, number = sent
+            if numbers.get(producer, -1) > number:
+                yield Anomaly("reordered", f"{place}: {value!r} at {offset} was sent before what precedes it")
+            numbers[producer] = number
+    if expected != end and not history.compacted:
+        yield Anomaly("gap", f"{place}: the records end at {expected}, the log at {end}")
+
+
+def _check_bounds(place: Place, history: PlaceHistory, start: int) -> Iterator[Anomaly]:
+    if not history.deleted <= start <= history.deletions:
+        asked = f"{history.deleted} to {history.deletions}"
+        yield Anomaly(
+            "log start went back", f"{place} begins at {start}; deletion was reported, and asked for, {asked}"
+        )
+
+
+def _check_polls(place: Place, history: PlaceHistory, at_offset: dict[int, bytes | None]) -> Iterator[Anomaly]:
+    ranks = {offset: rank for rank, offset in enumerate(sorted(at_offset))}
+    for consumer, offsets in history.polls.items():
+        expected = -1
+        for offset in offsets:
+            if offset < 0:
+                expected = -1 - offset
+                continue
+            if offset < expected:
+                yield Anomaly("nonmonotonic poll", f"{place}: {consumer} got {offset} after {expected - 1}")
+            elif expected >= 0 and offset in ranks and expected in ranks and ranks[offset] != ranks[expected]:
+                yield Anomaly("skipped poll", f"{place}: {consumer} got {offset} where {expected} is")
+            expected = offset + 1
+    for consumer, end in history.ends.items():
+        seen = {offset for offset in history.polls.get(consumer, ()) if offset >= 0}
+        for value, offset in history.acked.items():
+            if history.deletions <= offset < end and offset not in seen:
+                yield Anomaly("unseen", f"{place}: {consumer} read up to {end} without {value!r} at {offset}")
