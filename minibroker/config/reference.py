@@ -41,8 +41,8 @@ Where one name continues another (`max.connections`, `max.connections.per.ip`), 
 Values are typed: `"3"` is no integer and `1` is not `true`. A setting that does not exist, or has the wrong type,
 keeps the broker from starting; the message names the nearest setting that does exist.
 
-A *dynamic* setting is one that Kafka can change while it runs. `minibroker admin configs` shows the settings in force
-and where each comes from.
+A *dynamic* setting can be changed while the broker runs, and the change is kept: `minibroker admin configs set
+log.retention.ms=60000 --node 0`. `minibroker admin configs show` tells what is in force and where it comes from.
 """
 
 _SECTIONS = (
