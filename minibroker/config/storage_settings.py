@@ -80,24 +80,10 @@ class StorageSettings:
         "How large a batch may become when it is decompressed. Protects from small batches that unpack to gigabytes.",
         at_least=1024,
     )
-    minibroker_disk_reserve_bytes: int = long(
-        "minibroker.disk.reserve.bytes",
-        67108864,
-        "When less than this is free on the disk, producers are told to try again later, while consumers and "
-        "commits of offsets go on.",
-        at_least=0,
-    )
     minibroker_partitions_max: int = integer(
         "minibroker.partitions.max",
         100000,
         "How many partitions there may be in all.",
         importance=Importance.LOW,
         at_least=1,
-    )
-    minibroker_scrub_bytes_per_second: int = long(
-        "minibroker.scrub.bytes.per.second",
-        1048576,
-        "How fast old segments are read in the background to find damage early. 0 turns it off.",
-        importance=Importance.LOW,
-        at_least=0,
     )
