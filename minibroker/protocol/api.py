@@ -31,7 +31,7 @@ class ApiKey(IntEnum):
         member.min_version, member.max_version, member.flexible_from = min_version, max_version, flexible_from
         return member
 
-    PRODUCE = 0, 3, 13, 9
+    PRODUCE = 0, 0, 13, 9
     FETCH = 1, 4, 18, 12
     LIST_OFFSETS = 2, 1, 11, 6
     METADATA = 3, 0, 13, 9

@@ -13,10 +13,16 @@ from kio.serial import entity_reader, entity_writer
 from kio.static.constants import EntityType
 from kio.static.primitive import TZAware, i32Timedelta, i64Timedelta
 
+from minibroker.protocol.api import ApiKey
 from minibroker.protocol.layout import members
 from minibroker.protocol.schema import ArrayKind, StructKind
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def first_kio_version(key: ApiKey) -> int:
+    """The first version kio has a schema for: Kafka dropped Produce 0 to 2, which we read in order to refuse them."""
+    return 3 if key is ApiKey.PRODUCE else key.min_version
 
 
 def kio_class(cls: type[Any], version: int) -> type[Any]:

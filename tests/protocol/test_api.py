@@ -14,6 +14,7 @@ from minibroker.protocol.api import (
     response_class,
     response_header_version,
 )
+from tests.protocol.oracle import first_kio_version
 
 UNSTABLE = {(ApiKey.INIT_PRODUCER_ID, 6)}
 """Versions in kio that Kafka 4.3 marks as not yet stable."""
@@ -23,7 +24,7 @@ UNSTABLE = {(ApiKey.INIT_PRODUCER_ID, 6)}
 def test_versions_equal_those_of_kio(key: ApiKey) -> None:
     """The versions of an API are those of Kafka's schemas, unstable ones left out."""
     versions = set(schema_name_map[key.name.lower()]) - {version for api, version in UNSTABLE if api is key}
-    assert versions == set(range(key.min_version, key.max_version + 1))
+    assert versions == set(range(first_kio_version(key), key.max_version + 1))
     assert not key.has_version(key.min_version - 1)
     assert not key.has_version(key.max_version + 1)
 
@@ -31,7 +32,7 @@ def test_versions_equal_those_of_kio(key: ApiKey) -> None:
 @pytest.mark.parametrize("key", list(ApiKey), ids=lambda key: key.name)
 def test_headers_equal_those_of_kio(key: ApiKey) -> None:
     """Key, flexibility and header versions are those of Kafka's schemas."""
-    for version in range(key.min_version, key.max_version + 1):
+    for version in range(first_kio_version(key), key.max_version + 1):
         request = getattr(load_payload_module(key, version, EntityType.request), f"{key.camel_name}Request")
         response = getattr(load_payload_module(key, version, EntityType.response), f"{key.camel_name}Response")
         assert request.__api_key__ == key

@@ -27,7 +27,14 @@ from minibroker.protocol.messages.heartbeat import HeartbeatRequest
 from minibroker.protocol.messages.list_groups import ListGroupsRequest
 from minibroker.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 from minibroker.protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup
-from minibroker.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
+from minibroker.protocol.messages.produce import (
+    PartitionProduceData,
+    PartitionProduceResponse,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+    TopicProduceResponse,
+)
 from minibroker.protocol.primitives import uvarint
 from minibroker.protocol.schema import array, boolean, float64, int32, int64, string, struct
 from tests.protocol.instances import all_versions, make
@@ -77,11 +84,26 @@ def test_null_is_an_error_in_a_version_without_it() -> None:
 
 def test_unknown_version_is_an_error() -> None:
     """A version that no schema has raises ValueError: it is the caller who chose it."""
-    for version in (-1, 2, 14):
+    for version in (-1, 14):
         with pytest.raises(ValueError, match=f"ProduceRequest has no version {version}"):
             encode(ProduceRequest(), version)
         with pytest.raises(ValueError, match=f"ProduceRequest has no version {version}"):
             decode(ProduceRequest, version, memoryview(b""))
+
+
+def test_produce_before_record_batches_is_readable() -> None:
+    """Versions 0 to 2, without a transactional id, and 0 and 1 of the answer without the newer times."""
+    body = b"\xff\xff" + (1000).to_bytes(4, "big") + b"\0\0\0\1" + b"\0\1t" + b"\0\0\0\1" + b"\0\0\0\7\0\0\0\3abc"
+    for version in (0, 1, 2):
+        request = decode_message(ProduceRequest, version, memoryview(body))
+        assert (request.acks, request.timeout_ms, request.topic_data[0].name) == (-1, 1000, "t")
+        assert request.topic_data[0].partition_data == [PartitionProduceData(index=7, records=b"abc")]
+    partition = PartitionProduceResponse(index=7, error_code=35, base_offset=-1)
+    response = ProduceResponse(responses=[TopicProduceResponse(name="t", partition_responses=[partition])])
+    body = b"\0\0\0\1\0\1t\0\0\0\1" + b"\0\0\0\7\0\x23" + b"\xff" * 8
+    assert wire(response, 0) == body
+    assert wire(response, 1) == body + bytes(4)
+    assert wire(response, 2) == body + b"\xff" * 8 + bytes(4)
 
 
 @pytest.mark.parametrize("version", [0, 4])

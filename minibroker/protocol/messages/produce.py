@@ -1,5 +1,7 @@
 """Produce (0): appends record batches to partitions.
 
+- v0 to v2 carry message sets and are gone from Kafka 4; a broker still has to read them in order to refuse them
+  (KAFKA-18659). v1 adds the throttle time, v2 the time of a log append.
 - v3 carries record batches v2 and the transactional id (KIP-98).
 - v4 may answer KAFKA_STORAGE_ERROR (KIP-112).
 - v5 answers the log start offset, by which a producer tells retention from loss.
@@ -60,7 +62,7 @@ class ProduceRequest(Request["ProduceResponse"]):
 
     api: ClassVar = ApiKey.PRODUCE
 
-    transactional_id: str | None = string(nullable="0+", default=None)
+    transactional_id: str | None = string("3+", nullable="3+", default=None)
     acks: int = int16()
     timeout_ms: int = int32()
     topic_data: list[TopicProduceData] = array(TopicProduceData)
@@ -81,7 +83,7 @@ class PartitionProduceResponse:
     index: int = int32()
     error_code: int = int16()
     base_offset: int = int64()
-    log_append_time_ms: int = int64(default=-1)
+    log_append_time_ms: int = int64("2+", ignorable=True, default=-1)
     log_start_offset: int = int64("5+", ignorable=True, default=-1)
     record_errors: list[BatchIndexAndErrorMessage] = array(BatchIndexAndErrorMessage, "8+", ignorable=True)
     error_message: str | None = string("8+", nullable="8+", ignorable=True, default=None)
@@ -104,5 +106,5 @@ class ProduceResponse(Response):
     api: ClassVar = ApiKey.PRODUCE
 
     responses: list[TopicProduceResponse] = array(TopicProduceResponse)
-    throttle_time_ms: int = int32()
+    throttle_time_ms: int = int32("1+", ignorable=True)
     node_endpoints: list[NodeEndpoint] = array(NodeEndpoint, "10+", tag=0)
