@@ -2,12 +2,14 @@
 
 - -1 latest (the end of what this consumer may see), -2 earliest, -3 the record with the largest timestamp (v7, KIP-734),
   -4 earliest on local disk (v8, KIP-405: the same as earliest), -5 latest in tiered storage (v9, KIP-1005: none).
+- The latest offset counts records that are written and not yet durable, and the answer waits until they are: whoever has
+  been answered with acks=1 finds what it wrote below the end.
 - Any other timestamp: the first record that is not older, exact also inside compressed batches; -1 if there is none.
 """
 
 from __future__ import annotations
 
-from minibroker.handlers.context import RequestContext
+from minibroker.handlers.context import AfterFlush, RequestContext
 from minibroker.handlers.leader_epoch import check_leader_epoch
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.list_offsets import (
@@ -27,9 +29,10 @@ LATEST_TIERED = -5
 NOT_FOUND = (-1, -1)
 
 
-def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsResponse:
+def handle(request: ListOffsetsRequest, context: RequestContext) -> AfterFlush:
     """Look every partition up."""
     catalog = context.services.catalog
+    ticket = 0
     topics = []
     for topic in request.topics:
         partitions = []
@@ -37,6 +40,8 @@ def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsR
             try:
                 partition = catalog.partition(topic.name, wanted.partition_index)
                 partitions.append(_look_up(partition, wanted, context.version))
+                if wanted.timestamp == LATEST:
+                    ticket = max(ticket, partition.flush_ticket())
             except KafkaError as error:
                 partitions.append(
                     ListOffsetsPartitionResponse(
@@ -48,7 +53,7 @@ def handle(request: ListOffsetsRequest, context: RequestContext) -> ListOffsetsR
                     )
                 )
         topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
-    return ListOffsetsResponse(topics=topics)
+    return AfterFlush(ListOffsetsResponse(topics=topics), ticket)
 
 
 def _look_up(partition: Partition, wanted: ListOffsetsPartition, version: int) -> ListOffsetsPartitionResponse:
@@ -65,7 +70,7 @@ def _look_up(partition: Partition, wanted: ListOffsetsPartition, version: int) -
 def _find(partition: Partition, timestamp: int) -> tuple[int, int]:
     """Return the offset and its timestamp in ms; the special timestamps have none (-1)."""
     if timestamp == LATEST:
-        return partition.last_stable_offset, -1
+        return partition.log_end_offset, -1
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
         return partition.log_start_offset, -1
     if timestamp == LATEST_TIERED:
