@@ -19,13 +19,14 @@ import logging
 import resource
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import attrs
 import trio
 
+from minibroker.config.listeners import Listener
 from minibroker.config.settings import BrokerSettings
 from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.handlers.context import Endpoint, Services
@@ -34,7 +35,7 @@ from minibroker.server.listening import BoundListener, bind_all, run_accepting
 from minibroker.server.maintenance import Maintenance
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 from minibroker.topics.clock import Clock
-from minibroker.topics.flusher import Flusher
+from minibroker.topics.flusher import Flusher, Syncer
 from minibroker.topics.opening import Data, open_data
 from minibroker.topics.producer_ids import ProducerIds
 from minibroker.topics.syncer import ThreadSyncer
@@ -73,24 +74,28 @@ async def serve(
     *,
     fs: FileSystem | None = None,
     clock: Clock | None = None,
+    syncer: Syncer | None = None,
+    bind: Callable[[Sequence[Listener], Sequence[Listener]], Sequence[BoundListener]] = bind_all,
+    new_id: Callable[[], UUID] = uuid4,
     task_status: trio.TaskStatus[RunningBroker] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a broker until it is stopped. `task_status` gets the RunningBroker once connections are accepted.
 
     Raises StartError or DirectoryError (one line for the operator) before that, and an ExceptionGroup with SyncFailed
-    when the disk can no longer be trusted.
+    when the disk can no longer be trusted. A simulation brings its own disk, clock, syncer and ids, binds nothing, and
+    hands its peers to `RunningBroker.connections`.
     """
     began = time.perf_counter()
     fs = fs or OsFileSystem()
     clock = clock or Clock()
     raise_descriptor_limit()
     advertised = settings.advertised_addresses() if settings.advertised_listeners else ()
-    bound = bind_all(settings.listen_addresses(), advertised)
-    syncer = ThreadSyncer(fs)
+    bound = bind(settings.listen_addresses(), advertised)
+    syncer = syncer or ThreadSyncer(fs)
     data: Data | None = None
     try:
         flusher = Flusher(syncer)
-        data = await open_data(fs, settings, flusher, clock, uuid4)
+        data = await open_data(fs, settings, flusher, clock, new_id)
         report_recovery(data)
         services = Services(
             catalog=data.catalog,

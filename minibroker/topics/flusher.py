@@ -36,6 +36,9 @@ class Syncer(Protocol):
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         """Return once all of `points` are durable; raises OSError."""
 
+    def close(self) -> None:
+        """End; no sync is running."""
+
 
 @attrs.define(eq=False)
 class Flusher:

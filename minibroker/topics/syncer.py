@@ -98,6 +98,9 @@ class InlineSyncer:
         """Sync at once. Raises SyncFailed."""
         sync_points(self._fs, points, _run_in_turn)
 
+    def close(self) -> None:
+        """Nothing has to end."""
+
 
 def _run_in_turn(calls: list[Callable[[], None]]) -> None:
     for call in calls:
