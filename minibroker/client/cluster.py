@@ -210,6 +210,11 @@ class Cluster:
                 failures.append(error.message)
         raise ConnectionFailed("no broker can be reached: " + "; ".join(dict.fromkeys(failures)))
 
+    def trouble(self, node_id: int) -> KafkaError | None:
+        """Why a broker, or the cluster as a whole, cannot be reached at present; None if nothing is known against it."""
+        link = self._links.get((node_id, "main"))
+        return (link.error if link else None) or self.refresh_error
+
     def _link(self, node_id: int, purpose: Purpose) -> Link | None:
         link = self._links.get((node_id, purpose))
         if link is None:

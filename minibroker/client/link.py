@@ -3,6 +3,7 @@ for an address that cannot be reached."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 
@@ -17,6 +18,8 @@ from minibroker.client.errors import ConnectionFailed
 from minibroker.client.settings import ClusterSettings
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, KafkaError, error_for
+
+log = logging.getLogger(__name__)
 
 
 @attrs.define(eq=False)
@@ -74,6 +77,9 @@ class Link:
                 transport = await settings.connect(self.address)
             except OSError as error:
                 raise ConnectionFailed(self._advice(_reason(error))) from error
+            if not tasks.open:  # closed meanwhile
+                await transport.aclose()
+                raise ConnectionFailed(f"gave up connecting to {self.address}")
             connection = Connection(self.address, settings.client_id, transport)
             tasks.start(self._serve, connection, on_change, name=f"connection to {self.address}")
             try:
@@ -95,6 +101,8 @@ class Link:
             on_change()
 
     def _failed(self, error: KafkaError | None) -> None:
+        if isinstance(error, ConnectionFailed) and (self.error is None or self.error.message != error.message):
+            log.warning("%s", error)  # once: who waits for this broker may wait for long, and should know why
         self.error = error
         self._failures += 1
         self._retry_at = trio.current_time() + self.settings.reconnect_backoff.pause_s(self._failures)

@@ -74,11 +74,12 @@ class Reading:
         self.gate.enter()
         try:
             self._come_back()
+            await trio.lowlevel.checkpoint()
             with trio.CancelScope(deadline=trio.current_time() + (float("inf") if timeout_s is None else timeout_s)):
                 while True:
                     self._changed = trio.Event()
+                    # No await between taking records and leaving the gate: a rebalance could commit without them.
                     if not self.gate.shut and (batches := self._take(max_records, one_batch)):
-                        await trio.lowlevel.cancel_shielded_checkpoint()
                         return batches
                     await self._changed.wait()
             return []

@@ -146,7 +146,8 @@ class Sender:
         return min(deadlines, default=INFINITY)
 
     def _time_out(self, batch: Batch) -> None:
-        reason = batch.last_error or self.cluster.refresh_error or "the broker has not answered"
+        trouble = self.cluster.trouble(self.cluster.info.leader(batch.partition))
+        reason = batch.last_error or trouble or "the broker has not answered"
         limit_ms = self.settings.delivery_timeout_ms
         self._settle(
             batch, -1, -1, DeliveryTimeout(f"not delivered to {batch.partition} in {limit_ms:.0f} ms: {reason}")
