@@ -10,7 +10,7 @@ import attrs
 from minibroker.handlers.context import AfterFlush, Endpoint, RequestContext, Services
 from minibroker.handlers.registry import BY_KEY, Api
 from minibroker.protocol.api import ApiKey, request_class, response_class
-from minibroker.protocol.codec import decode_message
+from minibroker.protocol.codec import decode
 from minibroker.protocol.errors import KafkaError, ProtocolError
 from minibroker.protocol.framing import RequestHeader, decode_request_header, encode_response
 from minibroker.server.transport import Buffer
@@ -51,7 +51,8 @@ class Dispatcher:
             endpoint=self.endpoint,
         )
         try:
-            request = decode_message(request_class(api.key), header.api_version, frame[position:])
+            # What follows the request is passed over, as on Kafka: librdkafka asks for all topics with three bytes too many.
+            request, _ = decode(request_class(api.key), header.api_version, frame, position)
             reply = api.handle(request, context)
         except KafkaError as error:
             reply = self._error_response(api, error)
