@@ -52,7 +52,7 @@ class GroupCoordinator:
     _deadlines: Deadlines = attrs.field(init=False)
     _not_loaded: dict[int, type[KafkaError]] = attrs.field(init=False)
     """What the groups of a partition raise that is not, or cannot be, loaded."""
-    _closed: bool = False
+    _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         self.machine = GroupMachine(self.settings)

@@ -110,8 +110,6 @@ async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:
     log, latest, seen = partition.log, dict[bytes, bytes | None](), 0
     if log.failure is not None:
         raise log.failure
-    if log.damaged:
-        raise CorruptLog(f"{partition} is damaged: {log.damaged[0]}")
     for header, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
         if header.is_control or header.is_transactional:
             continue  # commits in transactions, which only another broker can have written
@@ -122,6 +120,8 @@ async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:
         if seen >= RECORDS_PER_TURN:
             seen = 0
             await trio.lowlevel.checkpoint()
+    if log.damaged:  # the reading goes around damage, and takes note of what it finds
+        raise CorruptLog(f"{partition} is damaged: {log.damaged[0]}")
     return latest
 
 

@@ -1,0 +1,391 @@
+"""The coordinator between requests, log, disk and time."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from minibroker.groups import formats
+from minibroker.groups.image import Image
+from minibroker.protocol.errors import CoordinatorLoadInProgress, ErrorCode
+from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
+from minibroker.protocol.messages.join_group import JoinGroupResponse
+from minibroker.protocol.messages.list_groups import ListGroupsRequest
+from minibroker.records.record import read_records
+from minibroker.storage.errors import LogOffline
+from minibroker.topics.names import CONSUMER_OFFSETS
+from tests.coordinator.rig import EPOCH_MS, Rig, committing, joining, open_rig
+from tests.simulation.disk import SimulatedDisk, only_synced
+
+WEEK_S = 7 * 24 * 3600
+
+
+async def stable(rig: Rig, members: int = 2) -> list[JoinGroupResponse]:
+    """A stable group, leader first."""
+    joined: list[JoinGroupResponse] = []
+
+    async def take_part() -> None:
+        answer = await rig.join()
+        await rig.sync(answer)
+        joined.append(answer)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(members):
+            nursery.start_soon(take_part)
+    return sorted(joined, key=lambda answer: answer.member_id != answer.leader)
+
+
+def replayed(rig: Rig) -> Image:
+    """What a restart would make of the log."""
+    image = Image()
+    for partition in rig.coordinator.topic.partitions():
+        log = partition.log
+        for _, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
+            for record in read_records(batch, max_bytes=1 << 20):
+                assert record.key is not None
+                known = formats.decode(record.key, record.value)
+                assert known is not None
+                image.replay(known)
+    return image
+
+
+# Life of a group ----------------------------------------------------------------------------------------------------
+
+
+async def test_members_share_and_commit(autojump_clock: MockClock) -> None:
+    """Two members join, hear their assignments, commit, and read what they have committed."""
+    async with open_rig() as rig:
+        first, second = await stable(rig)
+        assert first.generation_id == second.generation_id
+        assert await rig.heartbeat(second) == ErrorCode.NONE
+        member = {"member_id": second.member_id, "generation_id_or_member_epoch": second.generation_id}
+        assert await rig.commit(7, 2, **member) == ErrorCode.NONE
+        assert await rig.committed() == {("t", 2): 7}
+        assert replayed(rig) == rig.coordinator.machine.image
+
+
+async def test_a_silent_member_is_put_out_in_time(autojump_clock: MockClock) -> None:
+    """The deadline task wakes for it although nobody asks."""
+    async with open_rig() as rig:
+        await stable(rig, 1)
+        await trio.sleep(9.9)
+        assert rig.coordinator.machine.state_of("g").value == "Stable"
+        await trio.sleep(0.2)
+        assert rig.coordinator.machine.state_of("g").value == "Empty"
+
+
+async def test_heartbeats_keep_a_member_for_ever(autojump_clock: MockClock) -> None:
+    """Each begins its session anew."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        for _ in range(30):
+            await trio.sleep(9)
+            assert await rig.heartbeat(member) == ErrorCode.NONE
+
+
+async def test_a_held_join_is_answered_when_the_round_ends(autojump_clock: MockClock) -> None:
+    """By whatever ends it: here the others leave."""
+    async with open_rig() as rig:
+        first, second = await stable(rig)
+        answers: list[JoinGroupResponse] = []
+
+        async def join_again() -> None:
+            answers.append(await rig.call(joining(first.member_id), 9))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join_again)
+            await trio.testing.wait_all_tasks_blocked()
+            assert answers == []
+            assert await rig.leave(second.member_id) == [ErrorCode.NONE]
+        assert answers[0].generation_id == first.generation_id + 1
+
+
+# Durability ---------------------------------------------------------------------------------------------------------
+
+
+async def test_no_answer_before_the_disk_has_it(autojump_clock: MockClock) -> None:
+    """Commits, and reads that see them, wait for the flush; heartbeats of the group too."""
+    async with open_rig() as rig:
+        await rig.commit(1)
+        rig.syncer.gate = trio.Event()
+        with trio.move_on_after(60):
+            await rig.commit(2)
+            pytest.fail("a commit was answered before it was durable")
+        with trio.move_on_after(60):
+            await rig.committed()
+            pytest.fail("a commit was shown before it was durable")
+        rig.syncer.gate.set()
+        assert await rig.committed() == {("t", 0): 2}
+
+
+async def test_what_was_answered_survives_a_power_cut(autojump_clock: MockClock) -> None:
+    """Generation, members, assignments and offsets: the disk that only has what was synced gives all of them back."""
+    async with open_rig() as rig:
+        first, second = await stable(rig)
+        await rig.commit(5, member_id=first.member_id, generation_id_or_member_epoch=first.generation_id)
+        survivor = only_synced(rig.disk)
+        before = rig.coordinator.machine.image
+    async with open_rig(survivor) as rig:
+        assert rig.coordinator.machine.image == before
+        assert await rig.heartbeat(first) == ErrorCode.NONE
+        assert (await rig.sync(second)).assignment == second.member_id.encode()
+        assert await rig.committed() == {("t", 0): 5}
+
+
+async def test_a_generation_that_was_told_survives_a_power_cut(autojump_clock: MockClock) -> None:
+    """Even if the leader had not yet sent the assignments: the group goes on above it."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        again = await rig.call(joining(member.member_id), 9)
+        assert again.generation_id == 2
+        survivor = only_synced(rig.disk)
+    async with open_rig(survivor) as rig:
+        assert await rig.heartbeat(again) == ErrorCode.REBALANCE_IN_PROGRESS
+        assert (await rig.call(joining(member.member_id), 9)).generation_id == 3
+
+
+async def test_sessions_begin_anew_after_a_restart(autojump_clock: MockClock) -> None:
+    """Members have their whole session timeout to come back, and are out after it."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        survivor = only_synced(rig.disk)
+    await trio.sleep(3600)
+    async with open_rig(survivor) as rig:
+        await trio.sleep(9)
+        assert await rig.heartbeat(member) == ErrorCode.NONE
+        await trio.sleep(11)
+        assert await rig.heartbeat(member) == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+async def test_groups_are_not_there_before_they_are_loaded(autojump_clock: MockClock) -> None:
+    """Requests hear COORDINATOR_LOAD_IN_PROGRESS, heartbeats NONE; a new group's no less."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        disk = rig.disk.restarted()
+    async with open_rig(disk, run=False) as rig:
+        loading = ErrorCode.COORDINATOR_LOAD_IN_PROGRESS
+        assert (await rig.call(joining(), 9)).error_code == loading
+        assert (await rig.sync(member)).error_code == loading
+        assert await rig.commit(1) == loading
+        assert await rig.heartbeat(member) == ErrorCode.NONE
+        with pytest.raises(CoordinatorLoadInProgress):
+            rig.start(ListGroupsRequest(), 5)
+
+
+async def test_a_partition_that_cannot_be_read_takes_no_other_along(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its groups are not available, and the log says why; the others are."""
+    async with open_rig() as rig:
+        for group_id in ("a", "b", "c", "d"):
+            await rig.commit(1, group_id=group_id)
+        damaged = rig.coordinator.topic.index_of("a")
+        disk = only_synced(rig.disk)
+        lengths = [partition.log.log_end_offset for partition in rig.coordinator.topic.partitions()]
+    assert sum(lengths) == 4
+    async with open_rig(disk, run=False) as rig:
+        rig.coordinator.topic.partitions()[damaged].log.fail(LogOffline("broken"))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(rig.services.flusher.run)
+            nursery.start_soon(rig.coordinator.run)
+            await trio.testing.wait_all_tasks_blocked()
+            for group_id in ("a", "b", "c", "d"):
+                out = rig.coordinator.topic.index_of(group_id) == damaged
+                expected = ErrorCode.COORDINATOR_NOT_AVAILABLE if out else ErrorCode.NONE
+                assert await rig.commit(2, group_id=group_id) == expected
+            nursery.cancel_scope.cancel()
+    assert "are not available: broken" in caplog.text
+
+
+async def test_what_cannot_be_written_did_not_happen(autojump_clock: MockClock) -> None:
+    """The group goes back to what the log says, and everybody who waits is told to try again."""
+    async with open_rig() as rig:
+        first, second = await stable(rig)
+        answers: list[JoinGroupResponse] = []
+
+        async def join_again(member_id: str) -> None:
+            answers.append(await rig.call(joining(member_id), 9))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join_again, first.member_id)
+            await trio.testing.wait_all_tasks_blocked()
+            rig.disk.free = 0
+            nursery.start_soon(join_again, second.member_id)
+        unavailable = ErrorCode.COORDINATOR_NOT_AVAILABLE
+        assert [answer.error_code for answer in answers] == [unavailable, unavailable]
+        assert await rig.commit(1) == ErrorCode.UNKNOWN_MEMBER_ID
+        member = {"member_id": first.member_id, "generation_id_or_member_epoch": first.generation_id}
+        assert await rig.commit(1, **member) == unavailable
+        rig.disk.free = None
+        assert await rig.heartbeat(first) == ErrorCode.NONE
+        assert await rig.commit(1, **member) == ErrorCode.NONE
+        assert replayed(rig) == rig.coordinator.machine.image
+
+
+# Suspension ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_suspended_broker_expires_nobody_for_it(autojump_clock: MockClock) -> None:
+    """An hour in which the broker stood still counts as nobody's silence; afterwards sessions run on."""
+    late = 0.0
+    async with open_rig() as rig:
+        coordinator = rig.coordinator
+        coordinator._deadlines.now = lambda: trio.current_time() + late
+        (member,) = await stable(rig, 1)
+        await trio.sleep(8)
+        late = 3600.0
+        await trio.sleep(1.5)
+        assert await rig.heartbeat(member) == ErrorCode.NONE
+        await trio.sleep(9.5)
+        assert await rig.heartbeat(member) == ErrorCode.NONE
+        await trio.sleep(11)
+        assert await rig.heartbeat(member) == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+async def test_a_heartbeat_that_has_arrived_counts(autojump_clock: MockClock) -> None:
+    """Who is ready to run when a session ends, is heard first."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        heard = []
+
+        async def last_moment() -> None:
+            await trio.sleep_until(trio.current_time() + 10.0)
+            heard.append(await rig.heartbeat(member))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(last_moment)
+        assert heard == [ErrorCode.NONE]
+
+
+# Expiry and deletion ------------------------------------------------------------------------------------------------
+
+
+async def test_offsets_expire_by_themselves(autojump_clock: MockClock) -> None:
+    """A week after the commit of a consumer without a group they are deleted, in the log as in memory."""
+    async with open_rig() as rig:
+        await rig.commit(1)
+        await trio.sleep(WEEK_S - 1)
+        assert await rig.committed() == {("t", 0): 1}
+        await trio.sleep(601)
+        assert await rig.committed() == {}
+        assert replayed(rig) == rig.coordinator.machine.image == Image()
+
+
+async def test_a_step_of_the_wall_clock_expires_nothing(autojump_clock: MockClock) -> None:
+    """A clock set ten years ahead is not believed at once."""
+    offset_ms = 0
+    async with open_rig() as rig:
+        object.__setattr__(rig.services.clock, "now_ms", lambda: EPOCH_MS + int(trio.current_time() * 1000) + offset_ms)
+        await rig.commit(1)
+        offset_ms = 10 * 365 * 24 * 3600 * 1000
+        await trio.sleep(3600)
+        assert await rig.committed() == {("t", 0): 1}
+
+
+async def test_a_deleted_topic_takes_its_offsets_along(autojump_clock: MockClock) -> None:
+    """At once, and the group stays if it has others."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(1)
+        await rig.commit(2, topic="u")
+        rig.services.catalog.delete_topic("u")
+        assert await rig.committed() == {("t", 0): 1}
+        assert replayed(rig) == rig.coordinator.machine.image
+
+
+async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clock: MockClock) -> None:
+    """Should the broker have been killed between the deletion of a topic and that of its offsets."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(2, topic="u")
+        rig.services.catalog._deletion_listeners.clear()
+        rig.services.catalog.delete_topic("u")
+        await rig.services.flusher.drain()
+        disk = only_synced(rig.disk)
+    async with open_rig(disk) as rig:
+        assert await rig.committed() == {}
+        assert replayed(rig) == rig.coordinator.machine.image
+
+
+async def test_a_deleted_group_stays_deleted(autojump_clock: MockClock) -> None:
+    """Its tombstones are durable before the answer."""
+    async with open_rig() as rig:
+        await rig.commit(1)
+        (result,) = (await rig.call(DeleteGroupsRequest(groups_names=["g", "g"]), 2)).results
+        assert result.error_code == ErrorCode.NONE
+        disk = only_synced(rig.disk)
+    async with open_rig(disk) as rig:
+        assert await rig.committed() == {}
+        assert rig.coordinator.machine.group_ids() == []
+
+
+# The topic ----------------------------------------------------------------------------------------------------------
+
+
+async def test_the_topic_is_made_when_it_is_needed(autojump_clock: MockClock) -> None:
+    """With the settings' partitions, compacted; records are found in the partition Java's hash names."""
+    async with open_rig(offsets_topic_num_partitions=50) as rig:
+        assert CONSUMER_OFFSETS not in rig.services.catalog.topics
+        await rig.commit(1, group_id="billing")
+        topic = rig.services.catalog.topics[CONSUMER_OFFSETS]
+        assert len(topic.partitions) == 50
+        assert topic.configs["cleanup.policy"] == "compact"
+        ends = [partition.log_end_offset for partition in topic.partitions]
+        assert ends.index(1) == -109829509 * -1 % 50  # "billing".hashCode() is -109829509
+
+
+async def test_shutdown_answers_whoever_waits(autojump_clock: MockClock) -> None:
+    """Held requests hear NOT_COORDINATOR, and new ones are not taken."""
+    async with open_rig() as rig:
+        first, _ = await stable(rig)
+        answers = []
+
+        async def join_again() -> None:
+            answers.append(await rig.call(joining(first.member_id), 9))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(join_again)
+            await trio.testing.wait_all_tasks_blocked()
+            rig.coordinator.close()
+        assert answers[0].error_code == ErrorCode.NOT_COORDINATOR
+        assert await rig.commit(1) == ErrorCode.COORDINATOR_NOT_AVAILABLE
+
+
+async def test_live_state_is_replayed_state_at_any_instant(autojump_clock: MockClock) -> None:
+    """Through a life of a group with everything in it, the log says what the coordinator goes by."""
+    async with open_rig() as rig:
+
+        def check() -> None:
+            assert replayed(rig) == rig.coordinator.machine.image
+            for group in rig.coordinator.machine.live.values():
+                assert rig.coordinator.machine.image.groups[group.group_id].generation == group.generation
+
+        first, second = await stable(rig)
+        check()
+        await rig.commit(1, member_id=first.member_id, generation_id_or_member_epoch=1)
+        check()
+        rig.start(joining(first.member_id), 9).close()
+        check()
+        await rig.leave(second.member_id)
+        check()
+        await trio.sleep(5)
+        check()
+        await trio.sleep(20)
+        check()
+        assert rig.coordinator.machine.state_of("g").value == "Empty"
+        await rig.call(DeleteGroupsRequest(groups_names=["g"]), 2)
+        check()
+        assert rig.coordinator.machine.image == Image()
+
+
+async def test_a_commit_in_flight_is_not_shown_after_a_power_cut(autojump_clock: MockClock) -> None:
+    """What was not answered may be lost, and nothing else is."""
+    async with open_rig() as rig:
+        await rig.commit(1)
+        rig.syncer.gate = trio.Event()
+        rig.start(committing(2), 9)
+        disk: SimulatedDisk = only_synced(rig.disk)
+    async with open_rig(disk) as rig:
+        assert await rig.committed() == {("t", 0): 1}
