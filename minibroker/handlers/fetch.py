@@ -3,7 +3,8 @@
 - The bytes of whole batches go from the segment to the socket as they are; a fetch from the middle of a batch gets all of
   it, and the first batch is given even if it is larger than the limits (KIP-74).
 - Waits until `min_bytes` can be read or `max_wait_ms` is over; an error in any partition ends the wait.
-- v7 has fetch sessions (KIP-227): every answer says session 0, which makes clients ask in full each time.
+- v7 has fetch sessions (KIP-227): every answer says session 0, which makes clients ask in full each time. Only a request
+  that continues a session is refused; one that begins or closes a session (epoch 0 or -1) is a full request.
 - v9 checks the leader epoch (KIP-320), v12 adds diverging epochs (no other leader ever was), v13 topic ids (KIP-516),
   v15 and v17 concern followers, of which we have none.
 - read_committed reads to the last stable offset; there are no transactions yet, so that no batch is ever aborted.
@@ -36,11 +37,12 @@ from minibroker.topics.catalog import Catalog
 from minibroker.topics.partition import Partition
 
 READ_COMMITTED = 1
+FULL_EPOCHS = (0, -1)
 
 
 def handle(request: FetchRequest, context: RequestContext) -> Reply:
     """Read what there is; wait if that is too little."""
-    if request.session_id != 0:
+    if request.session_epoch not in FULL_EPOCHS:
         raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
     deadline = context.services.clock.now() + request.max_wait_ms / 1000
     fetch = _Fetch(request, context.version, context.services.catalog)

@@ -30,6 +30,7 @@ from minibroker.protocol.messages.produce import (
 )
 from minibroker.records.batch import HEADER_BYTES, decode_header
 from minibroker.records.compression import Codec
+from minibroker.topics.names import INTERNAL_TOPICS
 from minibroker.topics.partition import Appended, Partition
 
 ZSTD_VERSION = 7
@@ -68,12 +69,12 @@ def _partition(topic: str, data: PartitionProduceData, request: ProduceRequest, 
         raise UnsupportedVersion("expected Produce version 3 or newer: record batches of format 2")
     if request.acks not in (-1, 0, 1):
         raise InvalidRequiredAcks(f"expected acks of -1, 0 or 1, found {request.acks}")
+    if topic in INTERNAL_TOPICS:
+        raise InvalidTopicException(f"{topic} is the broker's own")
     catalog = context.services.catalog
     found = catalog.topics.get(topic)
     if found is None:
         found = catalog.auto_create(topic)
-    if found.is_internal:
-        raise InvalidTopicException(f"{topic} is the broker's own")
     if request.acks == -1 and found.settings.min_insync_replicas > 1:
         raise NotEnoughReplicas(f"{topic} has min.insync.replicas={found.settings.min_insync_replicas}, and we are one")
     return found.partition(data.index)
