@@ -1,5 +1,7 @@
 """The benchmarks for real: they measure and never judge, as the figures of a busy machine say nothing."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.benchmarks.__main__ import main
@@ -8,7 +10,7 @@ from tests.benchmarks.results import Results
 
 
 @pytest.mark.benchmark
-def test_every_case_runs(tmp_path):
+def test_every_case_runs(tmp_path: Path) -> None:
     """A quick run has figures of every side of every case, as far as there is a Kafka to compare with."""
     path = tmp_path / "results.json"
     assert main(["--quick", "--runs", "1", "--results", str(path)]) == 0

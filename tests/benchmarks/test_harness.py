@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import attrs
 import pytest
@@ -10,14 +11,15 @@ from minibroker.load.producing import run_produce
 from minibroker.load.specs import ProduceSpec, Span
 from minibroker.load.statistics import Comparison
 from minibroker.load.topics import create_topic
+from minibroker.testing import BrokerThread
 from tests.benchmarks.__main__ import main, run_case
 from tests.benchmarks.brokers import KafkaPeer
-from tests.benchmarks.case import KAFKA, OURS, Bench, Case
+from tests.benchmarks.case import KAFKA, OURS, Bench, Case, Turn
 from tests.benchmarks.cases import CASES
 from tests.benchmarks.lines import LINES, Goal, Line, Verdict
-from tests.benchmarks.loads.clients import CONSUME, PRODUCE, ClientSpec, run_client
+from tests.benchmarks.loads.clients import CONSUME, PRODUCE, ClientName, ClientSpec, run_client
 from tests.benchmarks.loads.commits import CommitSpec, run_commits
-from tests.benchmarks.loads.limits import LimitSpec, run_limit
+from tests.benchmarks.loads.limits import LimitName, LimitSpec, run_limit
 from tests.benchmarks.plots import PLOTS, draw_plots
 from tests.benchmarks.processes import BenchmarkError, run_load
 from tests.benchmarks.report import BEGIN, END, page_section, rows, write_page
@@ -42,12 +44,12 @@ AT_LEAST_80_PERCENT = Goal(over=KAFKA, at_least=0.8)
         pytest.param(AT_LEAST_TWICE, [], [], Verdict.NOT_MEASURED, id="no figures"),
     ],
 )
-def test_a_goal_is_judged_by_all_rounds(goal, ours, theirs, verdict):
+def test_a_goal_is_judged_by_all_rounds(goal: Goal, ours: list[float], theirs: list[float], verdict: Verdict) -> None:
     """Reached or missed only if the rounds agree; a difference only if the runs of both sides are apart."""
     assert goal.judge(Comparison.of(ours, theirs) if ours else None) is verdict
 
 
-def test_a_line_compares_rounds_in_which_both_sides_ran():
+def test_a_line_compares_rounds_in_which_both_sides_ran() -> None:
     """A side that failed in one round takes that round out of the ratio, not the rounds that are whole."""
     line = Line(work="w", case="c", metric="m", unit="", goals=(AT_LEAST_TWICE,))
     rounds = [{OURS: {"m": 4.0}, KAFKA: {"m": 2.0}}, {OURS: {"m": 9.0}}, {OURS: {"m": 6.0}, KAFKA: {"m": 2.0}}]
@@ -56,7 +58,7 @@ def test_a_line_compares_rounds_in_which_both_sides_ran():
     assert (comparison.ratio, comparison.low, comparison.high, comparison.rounds) == (2.5, 2, 3, 2)
 
 
-def test_every_line_is_about_figures_that_are_measured():
+def test_every_line_is_about_figures_that_are_measured() -> None:
     """The table names cases, sides and plots that exist."""
     sides = {case.name: set(case.sides) for case in CASES}
     assert len(sides) == len(CASES)
@@ -68,7 +70,7 @@ def test_every_line_is_about_figures_that_are_measured():
 def counting_case(calls: list[str], failing: str | None = None) -> Case:
     """A case whose sides write down that they ran."""
 
-    def turn(side: str):
+    def turn(side: str) -> Turn:
         def run(_: Bench) -> dict[str, float]:
             calls.append(side)
             if side == failing:
@@ -80,9 +82,10 @@ def counting_case(calls: list[str], failing: str | None = None) -> Case:
     return Case(name="c", work="w", sides={side: turn(side) for side in (OURS, KAFKA)})
 
 
-def test_sides_take_turns_and_rounds_are_resumed(tmp_path):
+def test_sides_take_turns_and_rounds_are_resumed(tmp_path: Path) -> None:
     """A B A B, saved after each round; a second run does only what is missing."""
-    path, calls = tmp_path / "results.json", []
+    path = tmp_path / "results.json"
+    calls: list[str] = []
     bench = Bench(tmp_path, None)
     run_case(counting_case(calls), bench, Results({}), 2, path)
     assert calls == [OURS, KAFKA, OURS, KAFKA]
@@ -93,7 +96,7 @@ def test_sides_take_turns_and_rounds_are_resumed(tmp_path):
     assert calls == [OURS, KAFKA] * 3
 
 
-def test_a_side_that_fails_is_named_and_the_others_go_on(tmp_path, capsys):
+def test_a_side_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """No figure is better than a wrong one, and its absence is said aloud."""
     calls: list[str] = []
     results = Results({})
@@ -103,7 +106,7 @@ def test_a_side_that_fails_is_named_and_the_others_go_on(tmp_path, capsys):
     assert "kafka: NO FIGURES: it is broken" in capsys.readouterr().out
 
 
-def test_without_a_kafka_its_sides_say_so(tmp_path, monkeypatch):
+def test_without_a_kafka_its_sides_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is looked for where the environment says."""
     monkeypatch.setenv("MINIBROKER_PEER_KAFKA", str(tmp_path / "nowhere"))
     with pytest.raises(BenchmarkError, match="nowhere does not exist"):
@@ -112,7 +115,7 @@ def test_without_a_kafka_its_sides_say_so(tmp_path, monkeypatch):
         Bench(tmp_path, None).broker(KAFKA)
 
 
-def test_the_page_gets_the_table_between_its_markers(tmp_path):
+def test_the_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
     """What people wrote stays; what was measured is replaced."""
     results = Results({"cores": "2"})
     for factor in (1.0, 1.1):
@@ -132,7 +135,7 @@ def test_the_page_gets_the_table_between_its_markers(tmp_path):
     assert row.verdict == "reached"
 
 
-def test_plots_are_drawn_from_sweeps(tmp_path):
+def test_plots_are_drawn_from_sweeps(tmp_path: Path) -> None:
     """An SVG with a point for each value and a line for each side."""
     results = Results({})
     for factor in (1.0, 2.0):
@@ -146,7 +149,7 @@ def test_plots_are_drawn_from_sweeps(tmp_path):
     assert names.count("circle") == 4
 
 
-def test_a_load_reports_from_its_own_process(minibroker):
+def test_a_load_reports_from_its_own_process(minibroker: BrokerThread) -> None:
     """The harness sees what the generator saw, and one line of what went wrong."""
     create_topic(minibroker.address, "t")
     spec = ProduceSpec(address=minibroker.address, topic="t", span=Span(warm_up_s=0, max_bytes=100_000))
@@ -157,7 +160,7 @@ def test_a_load_reports_from_its_own_process(minibroker):
         run_load("produce", attrs.evolve(spec, topic="missing"))
 
 
-def test_commits_are_counted_and_read_back(minibroker):
+def test_commits_are_counted_and_read_back(minibroker: BrokerThread) -> None:
     """Each group ends at the offset that was acknowledged last."""
     create_topic(minibroker.address, "t")
     spec = CommitSpec(address=minibroker.address, topic="t", groups=7, span=Span(warm_up_s=0, max_bytes=10_000))
@@ -165,7 +168,7 @@ def test_commits_are_counted_and_read_back(minibroker):
 
 
 @pytest.mark.parametrize("client", ["minibroker", "confluent"])
-def test_a_client_sends_and_reads_what_it_says(minibroker, client):
+def test_a_client_sends_and_reads_what_it_says(minibroker: BrokerThread, client: ClientName) -> None:
     """What a client says it sent is in the log, and it reads it again."""
     create_topic(minibroker.address, "t")
     spec = ClientSpec(address=minibroker.address, topic="t", client=client, work="produce", seconds=0.01)
@@ -176,26 +179,26 @@ def test_a_client_sends_and_reads_what_it_says(minibroker, client):
 
 
 @pytest.mark.parametrize("limit", ["sendfile", "synced-append"])
-def test_limits_are_measured(tmp_path, limit):
+def test_limits_are_measured(tmp_path: Path, limit: LimitName) -> None:
     """Each limit moves the bytes it is asked to move."""
     spec = LimitSpec(limit=limit, directory=str(tmp_path), total_bytes=4 << 20, seconds=0.01)
     assert run_limit(spec)["mb_per_s"] > 0
 
 
-def test_the_command_lists_its_cases(capsys):
+def test_the_command_lists_its_cases(capsys: pytest.CaptureFixture[str]) -> None:
     """One command runs all, and shows what that is."""
     assert main(["--list"]) == 0
     printed = capsys.readouterr().out
     assert all(case.name in printed for case in CASES)
 
 
-def test_a_case_nobody_knows_is_an_error(capsys):
+def test_a_case_nobody_knows_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     """A slip of the pen does not run an hour of something else."""
     assert main(["--only", "prodcue", "--fresh"]) == 2
     assert "no case is called prodcue" in capsys.readouterr().err
 
 
-def test_results_of_another_format_are_not_resumed(tmp_path):
+def test_results_of_another_format_are_not_resumed(tmp_path: Path) -> None:
     """A file this version does not understand is not half understood."""
     path = tmp_path / "results.json"
     Results({}).save(path)

@@ -15,10 +15,12 @@ QUICK = ["--seconds", "0.05", "--batch-bytes", "2000"]
 def topics(address: str) -> list[str]:
     """What a client would see there."""
     with Wire(address) as wire:
-        return [topic.name for topic in wire.ask(MetadataRequest(topics=None), 7).topics if not topic.is_internal]
+        return [topic.name or "" for topic in wire.ask(MetadataRequest(topics=None), 7).topics if not topic.is_internal]
 
 
-def test_all_works_are_measured_and_the_topics_are_gone(minibroker, capsys):
+def test_all_works_are_measured_and_the_topics_are_gone(
+    minibroker: BrokerThread, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A row for each work, and a broker as it was."""
     assert run(["bench", "--broker", minibroker.address, "--json", *QUICK]) == 0
     rows = json.loads(capsys.readouterr().out)
@@ -27,7 +29,9 @@ def test_all_works_are_measured_and_the_topics_are_gone(minibroker, capsys):
     assert topics(minibroker.address) == []
 
 
-def test_two_brokers_run_in_turns_and_are_compared(minibroker, capsys):
+def test_two_brokers_run_in_turns_and_are_compared(
+    minibroker: BrokerThread, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Both have a row; the ratio, or that there is none, is a sentence."""
     with BrokerThread() as other:
         arguments = ["bench", "produce", "-b", minibroker.address, "--against", other.address, "--runs", "2", *QUICK]
@@ -48,7 +52,9 @@ def test_two_brokers_run_in_turns_and_are_compared(minibroker, capsys):
         pytest.param(["--connections", "0"], 2, "connections", id="no connections"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(arguments, status, says, capsys):
+def test_what_cannot_be_done_is_one_line(
+    arguments: list[str], status: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     """One line on standard error, and an exit status."""
     assert run(["bench", *arguments]) == status
     printed = capsys.readouterr().err

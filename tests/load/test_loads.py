@@ -1,6 +1,7 @@
 """The loads against a real broker: they do what they say, and count what is there."""
 
 import threading
+from typing import Any
 
 import attrs
 import pytest
@@ -23,12 +24,13 @@ from minibroker.protocol.messages.produce import (
 )
 from minibroker.records.batch import iter_batches, verify_crc
 from minibroker.records.record import read_records
+from minibroker.testing import BrokerThread
 
 SHORT = Span(warm_up_s=0, seconds=60, max_bytes=50_000)
 
 
 @pytest.fixture
-def spec(minibroker):
+def spec(minibroker: BrokerThread) -> ProduceSpec:
     """A load of some tens of batches for a topic that is there."""
     create_topic(minibroker.address, "t", 3)
     return ProduceSpec(address=minibroker.address, topic="t", partitions=3, batch_bytes=2_000, span=SHORT)
@@ -49,7 +51,7 @@ def spec(minibroker):
         pytest.param({"interval_s": 0.0001}, id="by the clock"),
     ],
 )
-def test_what_is_counted_is_in_the_log(spec, changes):
+def test_what_is_counted_is_in_the_log(spec: ProduceSpec, changes: dict[str, Any]) -> None:
     """Every record that a produce load counts can be read, and each batch is whole."""
     spec = attrs.evolve(spec, **changes)
     measured = run_produce(spec)
@@ -60,7 +62,7 @@ def test_what_is_counted_is_in_the_log(spec, changes):
     assert fetched.bytes / fetched.records == measured.bytes / measured.records
 
 
-def test_a_fetch_reads_all_of_it_and_then_starts_over(spec):
+def test_a_fetch_reads_all_of_it_and_then_starts_over(spec: ProduceSpec) -> None:
     """Without `repeat` every record is read once; with it, the measured part ends by its limit."""
     run_produce(attrs.evolve(spec, span=attrs.evolve(SHORT, max_bytes=200_000)))
     there = record_count(spec.address, "t", 3)
@@ -72,7 +74,7 @@ def test_a_fetch_reads_all_of_it_and_then_starts_over(spec):
     assert again.bytes >= 1_000_000
 
 
-def test_each_record_of_a_latency_load_arrives(minibroker):
+def test_each_record_of_a_latency_load_arrives(minibroker: BrokerThread) -> None:
     """The consumer gets every record, one after the other."""
     with temporary_topic(minibroker.address, "latency") as topic:
         span = Span(warm_up_s=0, max_bytes=2_000)
@@ -81,40 +83,40 @@ def test_each_record_of_a_latency_load_arrives(minibroker):
         assert 0 < measured.p50_ms <= measured.p99_ms <= measured.max_ms
 
 
-def test_a_refusal_ends_the_load(spec):
+def test_a_refusal_ends_the_load(spec: ProduceSpec) -> None:
     """A batch the broker does not take is an error that says why, not a slow broker."""
     create_topic(spec.address, "small", 1, {"max.message.bytes": "100"})
     with pytest.raises(LoadError, match="small-0: MESSAGE_TOO_LARGE"):
         run_produce(attrs.evolve(spec, topic="small", partitions=1))
 
 
-def test_a_topic_that_is_gone_ends_the_load(spec):
+def test_a_topic_that_is_gone_ends_the_load(spec: ProduceSpec) -> None:
     """There is no figure for a topic without a leader."""
     delete_topic(spec.address, "t")
     with pytest.raises(LoadError, match="UNKNOWN_TOPIC_OR_PARTITION"):
         run_produce(spec)
 
 
-def test_too_many_records_are_an_error(spec):
+def test_too_many_records_are_an_error(spec: ProduceSpec) -> None:
     """Somebody else's records would be counted as ours: the log must hold exactly what was acknowledged."""
     run_produce(spec)
     with pytest.raises(LoadError, match="what was acknowledged is not what is there"):
         expect_records(spec.address, "t", 3, record_count(spec.address, "t", 3) - 1)
 
 
-def test_nobody_listening_is_one_error(spec):
+def test_nobody_listening_is_one_error(spec: ProduceSpec) -> None:
     """The error names the address."""
     with pytest.raises(LoadError, match=r"no broker at 127\.0\.0\.1:1:"):
         run_produce(attrs.evolve(spec, address="127.0.0.1:1"))
 
 
-def conversation(**changes) -> ProduceConversation:
+def conversation(**changes: Any) -> ProduceConversation:
     """A conversation without a connection."""
     spec = attrs.evolve(ProduceSpec(address="-", topic="t", partitions=4, batch_bytes=500), **changes)
     return ProduceConversation(spec, range(4), *make_batch(spec), Stopwatch(Span()).tally)
 
 
-def test_frames_go_around_the_partitions_and_stay_whole():
+def test_frames_go_around_the_partitions_and_stay_whole() -> None:
     """Patching changes where a batch goes, and nothing else: each frame decodes, each batch has its CRC."""
     talk = conversation(partitions_per_request=3)
     seen = []
@@ -132,7 +134,7 @@ def test_frames_go_around_the_partitions_and_stay_whole():
 
 @pytest.mark.parametrize("code", [ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_SERVER_ERROR])
 @pytest.mark.parametrize("at", [0, 1, 2])
-def test_every_error_code_in_an_answer_is_seen(code, at):
+def test_every_error_code_in_an_answer_is_seen(code: ErrorCode, at: int) -> None:
     """An answer is not decoded, only looked at: an error in any partition is found all the same."""
     talk = conversation(partitions_per_request=3)
     partitions = [PartitionProduceResponse(index=index, base_offset=-1) for index in range(3)]
@@ -146,19 +148,19 @@ def test_every_error_code_in_an_answer_is_seen(code, at):
 
 def answer_of(response: ProduceResponse) -> memoryview:
     """As a lane hands it over: without its length."""
-    return memoryview(b"".join(map(bytes, encode_response(0, response.api, 7, response)))[4:])
+    return memoryview(b"".join(bytes(part) for part in encode_response(0, response.api, 7, response))[4:])
 
 
-def test_partitions_are_dealt_out_evenly(minibroker):
+def test_partitions_are_dealt_out_evenly(minibroker: BrokerThread) -> None:
     """Each connection has its own partitions; with more connections than partitions, they share."""
     create_topic(minibroker.address, "t", 5)
     assert [list(own) for _, own in share_out(minibroker.address, "t", 5, 2)] == [[0, 2, 4], [1, 3]]
     assert [list(own) for _, own in share_out(minibroker.address, "t", 2, 3)] == [[0], [1], [0]]
 
 
-def test_loads_side_by_side_do_not_disturb_each_other(minibroker):
+def test_loads_side_by_side_do_not_disturb_each_other(minibroker: BrokerThread) -> None:
     """Two loads on topics of their own both find exactly their records."""
-    failures = []
+    failures: list[LoadError] = []
 
     def load(topic: str) -> None:
         try:

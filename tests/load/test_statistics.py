@@ -5,7 +5,7 @@ import pytest
 from minibroker.load.statistics import Comparison, Spread, percentile
 
 
-def test_a_percentile_is_a_value_that_occurred():
+def test_a_percentile_is_a_value_that_occurred() -> None:
     """Nearest rank: the smallest value that so many percent do not exceed."""
     ordered = list(range(1, 101))
     assert percentile(ordered, 50) == 50
@@ -15,12 +15,12 @@ def test_a_percentile_is_a_value_that_occurred():
     assert percentile([1, 2, 3], 50) == 2
 
 
-def test_a_spread_has_the_median_and_the_range():
+def test_a_spread_has_the_median_and_the_range() -> None:
     """One run that went wrong moves the range, not the median."""
     assert Spread.of([3, 1, 100]) == Spread(3, 1, 100)
 
 
-def test_the_ratio_is_that_of_the_medians_and_its_range_that_of_the_turns():
+def test_the_ratio_is_that_of_the_medians_and_its_range_that_of_the_turns() -> None:
     """Each turn has a ratio of its own: what slowed the machine slowed both sides of it."""
     comparison = Comparison.of([20, 40, 60], [10, 10, 30])
     assert (comparison.ratio, comparison.low, comparison.high, comparison.rounds) == (4.0, 2.0, 4.0, 3)
@@ -36,6 +36,6 @@ def test_the_ratio_is_that_of_the_medians_and_its_range_that_of_the_turns():
         pytest.param([100], [1], False, id="a single run says nothing"),
     ],
 )
-def test_overlapping_ranges_are_no_difference(ours, theirs, differs):
+def test_overlapping_ranges_are_no_difference(ours: list[float], theirs: list[float], differs: bool) -> None:
     """A difference is called one only if the runs of the two sides do not mix."""
     assert Comparison.of(ours, theirs).differs is differs
