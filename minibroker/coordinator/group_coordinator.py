@@ -150,8 +150,8 @@ class GroupCoordinator:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deadlines.run)
             nursery.start_soon(self._run_expiry)
-            for index, partition in enumerate(self.topic.partitions()):
-                await self._load(index, partition)
+            for index in list(self._not_loaded):
+                await self._load(index, self.topic.partitions()[index])
 
     def close(self) -> None:
         """Let go of all groups before the broker ends: held requests are answered, and no new ones taken."""

@@ -110,12 +110,13 @@ async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:
     log, latest, seen = partition.log, dict[bytes, bytes | None](), 0
     if log.failure is not None:
         raise log.failure
+    max_bytes = log.settings.max_decompressed_bytes
     for header, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
         if header.is_control or header.is_transactional:
             continue  # commits in transactions, which only another broker can have written
-        for record in read_records(batch, max_bytes=log.settings.max_decompressed_bytes):
-            if record.key is not None:
-                latest[record.key] = record.value
+        for _, _, key, value, _ in read_records(batch, max_bytes=max_bytes, header=header):
+            if key is not None:
+                latest[key] = value
         seen += header.record_count
         if seen >= RECORDS_PER_TURN:
             seen = 0

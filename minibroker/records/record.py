@@ -41,13 +41,14 @@ def read_payload(batch: Buffer, header: BatchHeader, max_bytes: int) -> bytes:
     return decompress(header.codec, memoryview(batch)[HEADER_BYTES : header.size_bytes], max_bytes)
 
 
-def read_records(batch: Buffer, *, max_bytes: int) -> list[Record]:
+def read_records(batch: Buffer, *, max_bytes: int, header: BatchHeader | None = None) -> list[Record]:
     """Decode all records of a batch whose CRC is already checked, control records included.
 
-    `max_bytes` bounds the decompressed size. Raises CorruptMessage for a damaged or too large stream, InvalidRecord for
+    `header` is the batch's own, from whoever has decoded it already. `max_bytes` bounds the decompressed size. Raises CorruptMessage for a damaged or too large stream, InvalidRecord for
     records that do not fill it exactly, UnsupportedCompressionType.
     """
-    header = decode_header(batch)
+    if header is None:
+        header = decode_header(batch)
     payload = read_payload(batch, header, max_bytes)
     try:
         records, end = _decode_records(payload, header)
