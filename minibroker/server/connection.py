@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any
 
 import attrs
 import trio
 
 from minibroker.protocol.errors import ProtocolError
-from minibroker.server.dispatch import Dispatcher, Sendable
+from minibroker.server.dispatch import Dispatcher, Sendable, Waiting
 from minibroker.server.inbox import Inbox
 from minibroker.server.limits import Limits, MemoryBudget
 from minibroker.server.outbox import Outbox
@@ -29,7 +27,7 @@ logger = logging.getLogger(__name__)
 YIELD_BYTES = 1 << 20
 """A peer that sends without pause lets the others in after this much."""
 
-Answer = Sendable | Coroutine[Any, Any, Sendable]
+Answer = Sendable | Waiting
 
 
 class PeerTooSlow(Exception):
@@ -95,7 +93,7 @@ class Connection:
         self._closed = True
         self.transport.close()
         for answer in self._answers:
-            if isinstance(answer, Coroutine):
+            if isinstance(answer, Waiting):
                 answer.close()
         self._answers.clear()
         self.budget.hold(self, 0)
@@ -217,8 +215,8 @@ class Connection:
             self._writer_work = trio.Event()
             while self._writing:
                 await self._send_outbox()
-                if self._answers and not isinstance(self._answers[0], Sendable):
-                    self._answers[0] = await self._answers[0]
+                if self._answers and isinstance(head := self._answers[0], Waiting):
+                    self._answers[0] = await head.wait()
                 self._writing = False
                 self._send_ready()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,16 +27,37 @@ class Sendable:
 
 
 @attrs.define(eq=False)
+class Waiting:
+    """A response that has to be waited for."""
+
+    reply: Coroutine[Any, Any, Any]
+    encode: Callable[[Any], Sendable]
+    refuse: Callable[[KafkaError], Any]
+
+    async def wait(self) -> Sendable:
+        """Return the response when it is there."""
+        try:
+            response = await self.reply
+        except KafkaError as error:
+            response = self.refuse(error)
+        return self.encode(response)
+
+    def close(self) -> None:
+        """Nobody wants it any more."""
+        self.reply.close()
+
+
+@attrs.define(eq=False)
 class Dispatcher:
     """Answers the requests of the connections of one listener."""
 
     services: Services
     endpoint: Endpoint
 
-    def dispatch(self, frame: memoryview, client_host: str) -> Sendable | Coroutine[Any, Any, Sendable] | None:
+    def dispatch(self, frame: memoryview, client_host: str) -> Sendable | Waiting | None:
         """Start the request in `frame`. Raises ProtocolError for bytes that are none, or one that we do not serve.
 
-        Returns its response, a coroutine that returns it, or None where no answer is wanted.
+        Returns its response, one that has to be waited for, or None where no answer is wanted.
         """
         header, position = decode_request_header(frame)
         api = BY_KEY.get(header.api_key)
@@ -59,15 +81,10 @@ class Dispatcher:
         if reply is None:
             return None
         if isinstance(reply, Coroutine):
-            return self._wait(reply, api, header)
+            return Waiting(
+                reply, partial(self._encode, api=api, header=header), partial(self._error_response, api)
+            )
         return self._encode(reply, api, header)
-
-    async def _wait(self, reply: Coroutine[Any, Any, Any], api: Api, header: RequestHeader) -> Sendable:
-        try:
-            response = await reply
-        except KafkaError as error:
-            response = self._error_response(api, error)
-        return self._encode(response, api, header)
 
     def _encode(self, reply: Any, api: Api, header: RequestHeader) -> Sendable:
         ticket = 0
