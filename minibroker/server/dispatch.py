@@ -81,9 +81,7 @@ class Dispatcher:
         if reply is None:
             return None
         if isinstance(reply, Coroutine):
-            return Waiting(
-                reply, partial(self._encode, api=api, header=header), partial(self._error_response, api)
-            )
+            return Waiting(reply, partial(self._encode, api=api, header=header), partial(self._error_response, api))
         return self._encode(reply, api, header)
 
     def _encode(self, reply: Any, api: Api, header: RequestHeader) -> Sendable:
