@@ -102,6 +102,9 @@ class FileSystem(Protocol):
     def free_bytes(self, path: str) -> int:
         """Bytes that can still be written on the file system of `path`."""
 
+    def total_bytes(self, path: str) -> int:
+        """Size of the file system of `path`."""
+
     def lock(self, path: str) -> object:
         """Take the lock file until the returned object goes. Raises DirectoryInUse."""
 
@@ -345,6 +348,12 @@ class OsFileSystem:
             status = os.statvfs(path)
         return status.f_bavail * status.f_frsize
 
+    def total_bytes(self, path: str) -> int:
+        """Size of the file system of `path`."""
+        with _translated("examine", path):
+            status = os.statvfs(path)
+        return status.f_blocks * status.f_frsize
+
     def lock(self, path: str) -> object:
         """Take the lock file until the returned object goes. Raises DirectoryInUse."""
         file = self.open(path, create=True)
@@ -389,7 +398,12 @@ def replace_file(fs: FileSystem, path: str, content: bytes) -> None:
     file.pwrite(content, 0)
     file.sync_data()
     fs.rename(aside, path)
-    fs.sync_directory(os.path.dirname(path))
+    fs.sync_directory(parent_directory(path))
+
+
+def parent_directory(path: str) -> str:
+    """The directory that holds a name."""
+    return os.path.dirname(path) or "."
 
 
 def make_directories(fs: FileSystem, path: str) -> None:

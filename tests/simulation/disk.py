@@ -309,6 +309,10 @@ class SimulatedDisk:
         """See FileSystem."""
         return 2**40 if self.free is None else self.free
 
+    def total_bytes(self, path: str) -> int:
+        """See FileSystem."""
+        return 2**40
+
     def lock(self, path: str) -> object:
         """See FileSystem. Held until the process ends (`restarted`)."""
         if path in self._locks:
