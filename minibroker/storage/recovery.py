@@ -237,9 +237,18 @@ class _Recovery:
                 self.suspicious.append(segment)
 
     def _was_merged(self) -> bool:
-        """Whether a missing segment may have gone into the one before it by compaction."""
+        """Whether a missing segment may have gone into the one before it by compaction; then that one is suspicious.
+
+        Its size does not tell: one that takes in nothing but superseded records stays as it was, byte for byte.
+        """
         segments = self.log.segments
-        return bool(segments) and segments[-1] in self.suspicious and segments[-1].compacted
+        if not segments or not (segments[-1].compacted or "compact" in self.log.settings.cleanup_policy):
+            return False
+        segments[-1].compacted = True
+        if segments[-1] not in self.suspicious:
+            segments[-1].size_bytes = self.log.file_size(segments[-1].base_offset)
+            self.suspicious.append(segments[-1])
+        return True
 
     def _replace_missing(self, base_offset: int) -> None:
         """An empty segment in the place of a lost one; its offsets are quarantined when it is looked through."""

@@ -193,7 +193,7 @@ def forget_generation(history: History, scan: Scan) -> None:
     history.see_generation(GROUP, 3)
 
 
-ANOMALIES = {
+ANOMALIES: dict[Callable[[History, Scan], None], str] = {
     lose: "lost",
     vanish: "vanished",
     ack_elsewhere: "inconsistent offset",
