@@ -28,11 +28,9 @@ import trio
 
 from minibroker.config.listeners import Listener
 from minibroker.config.settings import BrokerSettings
-from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.handlers.context import Endpoint, Services
 from minibroker.server.connections import Connections
 from minibroker.server.listening import BoundListener, bind_all, run_accepting
-from minibroker.server.maintenance import Maintenance
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher, Syncer
@@ -99,7 +97,6 @@ async def serve(
         report_recovery(data)
         services = Services(
             catalog=data.catalog,
-            coordinator=GroupCoordinator(catalog=data.catalog, flusher=flusher, settings=settings, clock=clock),
             flusher=flusher,
             producer_ids=ProducerIds(data.catalog),
             clock=clock,
@@ -107,9 +104,12 @@ async def serve(
         )
         async with trio.open_nursery() as nursery:
             nursery.start_soon(flusher.run)
-            nursery.start_soon(services.coordinator.run)
-            nursery.start_soon(Maintenance(data).run)
-            await _serve_connections(services, bound, data, began, task_status)
+
+            def started(running: RunningBroker) -> None:
+                task_status.started(running)
+                nursery.start_soon(_run_background, running)
+
+            await _serve_connections(services, bound, data, began, started)
             nursery.cancel_scope.cancel()
         await flusher.drain()
         data.close()
@@ -121,12 +121,21 @@ async def serve(
             data.directory.release()
 
 
+async def _run_background(running: RunningBroker) -> None:
+    """Run what a first connection need not wait for; it is imported here because that takes a fifth of a start."""
+    from minibroker.server.maintenance import Maintenance
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(running.services.coordinator.run)
+        nursery.start_soon(Maintenance(running.data).run)
+
+
 async def _serve_connections(
     services: Services,
     bound: Sequence[BoundListener],
     data: Data,
     began: float,
-    task_status: trio.TaskStatus[RunningBroker],
+    started: Callable[[RunningBroker], None],
 ) -> None:
     """Accept and serve connections until the broker is stopped, then let them finish."""
     settings = services.settings
@@ -139,7 +148,8 @@ async def _serve_connections(
                 accept = partial(_accept, connections, listener)
                 acceptors.start_soon(run_accepting, sock, accept, connections.wait_room)
         acceptors.start_soon(connections.run_sweeping)
-        task_status.started(
+        acceptors.start_soon(connections.run_relieving)
+        started(
             RunningBroker(
                 services=services,
                 connections=connections,

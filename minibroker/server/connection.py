@@ -21,11 +21,16 @@ from minibroker.server.inbox import Inbox
 from minibroker.server.limits import Limits, MemoryBudget
 from minibroker.server.outbox import Outbox
 from minibroker.server.transport import Transport
+from minibroker.storage.errors import StorageError
 
 logger = logging.getLogger(__name__)
 
 YIELD_BYTES = 1 << 20
-"""A peer that sends without pause lets the others in after this much."""
+"""A peer that asks without pause lets the others in after this much, answers included."""
+REQUEST_COST_BYTES = 1 << 14
+"""What a request counts for there, however small it is."""
+NEGLIGIBLE_BYTES = 1024
+"""Less unsent than this is not worth the accounting."""
 
 Answer = Sendable | Waiting
 
@@ -44,9 +49,13 @@ class Connection:
     limits: Limits
     budget: MemoryBudget
     last_active: float = attrs.field(factory=trio.current_time)
-    """When bytes last came, on the monotonic clock."""
+    """When bytes last came or went while we waited for that, on the monotonic clock."""
     _outbox: Outbox = attrs.field(init=False)
     _answers: deque[Answer] = attrs.field(factory=deque)
+    _queued_bytes: int = 0
+    """Memory of the answers that are encoded and not yet in the outbox."""
+    _held_bytes: int = 0
+    """What the budget knows that we hold."""
     _awaited_round: int = 0
     """The flush round that will call us back."""
     _writing: bool = False
@@ -55,8 +64,12 @@ class Connection:
     _progress: trio.Event = attrs.field(factory=trio.Event)
     _unfinished_since: float = 0.0
     """When the reader first waited for the rest of the present request; 0 between requests."""
+    _paused: bool = False
+    """Whether we, not the peer, keep the rest of the present request waiting."""
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    _closed: bool = False
+    _serving: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    _lost: bool = False
+    """Whether nothing can be sent any more."""
 
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self.transport)
@@ -66,31 +79,36 @@ class Connection:
         """Whether the peer waits for nothing."""
         return not self._answers and not self._outbox.pending
 
+    @property
+    def _unsent_bytes(self) -> int:
+        return self._queued_bytes + self._outbox.held_bytes
+
     async def run(self) -> None:
         """Serve the peer. Its faults end this connection and are logged in one line; an AssertionError is ours and passes."""
         host = self.transport.host
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._run_writer)
-                with self._reading:
-                    await self._run_reader()
-                if self._reading.cancelled_caught:
-                    await self._drain()
-                nursery.cancel_scope.cancel()
+            with self._serving:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._run_writer)
+                    with self._reading:
+                        await self._run_reader()
+                    if self._reading.cancelled_caught:
+                        await self._drain()
+                    nursery.cancel_scope.cancel()
         except* AssertionError:
             raise
         except* (ProtocolError, PeerTooSlow) as group:
-            logger.warning("closed the connection of %s: %s", host, group.exceptions[0])
+            logger.warning("closed the connection of %s: %s", host, _first(group))
         except* (OSError, trio.ClosedResourceError) as group:
-            logger.debug("lost the connection of %s: %s", host, group.exceptions[0])
+            logger.debug("lost the connection of %s: %s", host, _first(group))
         except* Exception as group:
             logger.error("closed the connection of %s after an error of ours", host, exc_info=group)
         finally:
-            self.close()
+            self._close()
 
-    def close(self) -> None:
+    def _close(self) -> None:
         """Hang up and forget what was not answered."""
-        self._closed = True
+        self._lost = True
         self.transport.close()
         for answer in self._answers:
             if isinstance(answer, Waiting):
@@ -102,44 +120,89 @@ class Connection:
         """Take no further request; `run` ends when those that are appended have been answered."""
         self._reading.cancel()
 
+    def relieve(self, now: float) -> None:
+        """The memory budget is used up: give back what is not needed, and hang up if the peer stands still on the rest."""
+        self.release()
+        if self._held_bytes <= self.budget.share_bytes or (self._paused and not self._unsent_bytes):
+            return
+        unfinished = self.inbox.unfinished_bytes
+        granted = self.limits.pressed_s + unfinished / self.limits.pressed_bytes_per_s
+        crawls = bool(unfinished and self._unfinished_since) and now - self._unfinished_since > granted
+        stands = now - self.last_active > self.limits.pressed_s
+        if (crawls or stands) and (unfinished or self._unsent_bytes):
+            logger.warning(
+                "closed the connection of %s: it stands still on %d bytes while memory is short (queued.max.request.bytes)",
+                self.transport.host,
+                self._held_bytes,
+            )
+            self._serving.cancel()
+
+    def release(self) -> None:
+        """Give memory back that holds nothing."""
+        self.inbox.release()
+        self._account()
+
     # -- the reader
 
     async def _run_reader(self) -> None:
-        received = 0
+        taken = 0
         while True:
             count = self.transport.receive_nowait(self.inbox.room())
             if count is None:
                 await self._wait_readable()
-                received = 0
+                taken = 0
                 continue
             if count == 0:
                 return
             self.inbox.received(count)
-            received += count
-            while (frame := self.inbox.next_frame()) is not None:
+            taken += count
+            while True:
+                if self._must_pause():
+                    await self._pause()
+                if (frame := self.inbox.next_frame()) is None:
+                    break
                 self._unfinished_since = 0.0
-                self._start(frame)
-                if len(self._answers) >= self.limits.max_in_flight:
-                    await self._wait_answered()
-            if received >= YIELD_BYTES:
-                self.inbox.park()
-                await trio.lowlevel.checkpoint()
-                received = 0
+                taken += REQUEST_COST_BYTES + self._start(frame)
+                if taken >= YIELD_BYTES:
+                    taken = await self._yield()
+            if taken >= YIELD_BYTES:
+                taken = await self._yield()
 
     async def _wait_readable(self) -> None:
         """Wait for more bytes: between requests as long as the peer likes, in the middle of one for a bounded time."""
         self.inbox.park()
-        self.budget.hold(self, self.inbox.held_bytes)
+        self._account()
         if not self.inbox.unfinished_bytes:
             self._unfinished_since = 0.0
             await self.transport.wait_readable()
         else:
+            await self._wait_allowed()
             with trio.move_on_after(self._patience()) as scope:
-                await self.budget.wait_allowed(self)
                 await self.transport.wait_readable()
             if scope.cancelled_caught:
                 raise PeerTooSlow("the rest of a request did not come in time")
         self.last_active = trio.current_time()
+
+    async def _yield(self) -> int:
+        """Let others have their turn; wait if memory is short. Return 0, what has been taken since."""
+        self.inbox.park()
+        self._account()
+        if self.inbox.unfinished_bytes:
+            await self._wait_allowed()
+        await trio.lowlevel.checkpoint()
+        self.last_active = trio.current_time()
+        return 0
+
+    async def _wait_allowed(self) -> None:
+        """Wait until more may be received. It is not the peer who is slow then."""
+        if not self.budget.allows(self):
+            began = trio.current_time()
+            self._paused = True
+            await self.budget.wait_allowed(self)
+            self._paused = False
+            self.last_active = trio.current_time()
+            if self._unfinished_since:
+                self._unfinished_since += self.last_active - began
 
     def _patience(self) -> float:
         """How many seconds the unfinished request has left: a byte now and then does not hold a connection for ever."""
@@ -149,18 +212,38 @@ class Connection:
         granted = self.limits.unfinished_request_s + self.inbox.unfinished_bytes / self.limits.min_bytes_per_s
         return max(0.0, self._unfinished_since + granted - now)
 
-    async def _wait_answered(self) -> None:
-        """Wait until half of the requests in flight is answered."""
-        self.inbox.park()
-        while len(self._answers) > self.limits.max_in_flight // 2:
-            await self._wait_progress()
+    def _must_pause(self) -> bool:
+        """Whether too many requests are in flight, or too much waits for a peer that does not read, to start another."""
+        unsent = self._unsent_bytes
+        if unsent > NEGLIGIBLE_BYTES:
+            self._account()
+        return (
+            len(self._answers) >= self.limits.max_in_flight
+            or unsent > self.limits.max_unsent_bytes
+            or not self.budget.allows(self)
+        )
 
-    def _start(self, frame: memoryview) -> None:
+    async def _pause(self) -> None:
+        """Wait until the next request may be started."""
+        self.inbox.park()
+        self._account()
+        if len(self._answers) >= self.limits.max_in_flight:
+            while len(self._answers) > self.limits.max_in_flight // 2:
+                await self._wait_progress()
+        while self._must_pause():
+            await (self._wait_progress() if self._unsent_bytes else self._wait_allowed())
+
+    def _start(self, frame: memoryview) -> int:
+        """Start a request, and return how much memory its answer takes so far."""
         answer = self.dispatcher.dispatch(frame, self.transport.host)
-        if answer is not None:
-            self._answers.append(answer)
-            if not self._writing:
-                self._send_ready()
+        if answer is None:
+            return 0
+        self._answers.append(answer)
+        held = answer.held_bytes if isinstance(answer, Sendable) else 0
+        self._queued_bytes += held
+        if not self._writing:
+            self._send_ready()
+        return held
 
     async def _drain(self) -> None:
         """Wait until what was appended is answered; what waits for others (a poll, a rebalance) is dropped."""
@@ -171,22 +254,34 @@ class Connection:
         self._progress = trio.Event()
         await self._progress.wait()
 
+    def _account(self) -> None:
+        """Tell the budget what we hold."""
+        unsent = self._unsent_bytes
+        held = self.inbox.held_bytes + (unsent if unsent > NEGLIGIBLE_BYTES else 0)
+        if held != self._held_bytes:
+            self._held_bytes = held
+            self.budget.hold(self, held)
+
     # -- sending what is ready, from whichever task made it ready
 
     def _send_ready(self) -> None:
         """Send what stands ready at the head of the queue; leave to the writer what has to wait."""
+        if self._lost:
+            return
         self._fill_outbox()
         try:
             done = self._outbox.send_nowait()
-        except OSError as error:
-            # Somebody else's task may stand here: hang up, and this connection's own reader will find out.
+        except (OSError, StorageError) as error:
+            # Somebody else's task may stand here: hang up, and let this connection's own tasks end.
             logger.debug("lost the connection of %s: %s", self.transport.host, error)
-            self._reading.cancel()
-            self._closed = True
+            self._lost = True
+            self._serving.cancel()
             return
         if not done or (self._answers and not isinstance(self._answers[0], Sendable)):
             self._writing = True
             self._writer_work.set()
+        if self._held_bytes > NEGLIGIBLE_BYTES:
+            self._account()
         self._progress.set()
 
     def _fill_outbox(self) -> None:
@@ -200,12 +295,22 @@ class Connection:
                     self._awaited_round = answer.ticket
                     flusher.call_when_durable(answer.ticket, self._on_durable)
                 return
-            self._outbox.add(answer.parts)
+            self._outbox.add(answer.parts, answer.held_bytes)
+            self._queued_bytes -= answer.held_bytes
             self._answers.popleft()
 
     def _on_durable(self) -> None:
-        if not self._writing and not self._closed:
+        """Called by the flusher, which serves everybody: an error must not reach it."""
+        if self._writing:
+            return
+        try:
             self._send_ready()
+        except AssertionError:
+            raise
+        except Exception:
+            logger.exception("closed the connection of %s after an error of ours", self.transport.host)
+            self._lost = True
+            self._serving.cancel()
 
     # -- the writer
 
@@ -216,13 +321,25 @@ class Connection:
             while self._writing:
                 await self._send_outbox()
                 if self._answers and isinstance(head := self._answers[0], Waiting):
-                    self._answers[0] = await head.wait()
+                    self._answers[0] = answer = await head.wait()
+                    self._queued_bytes += answer.held_bytes
                 self._writing = False
                 self._send_ready()
 
     async def _send_outbox(self) -> None:
         while not self._outbox.send_nowait():
+            self._account()
+            self._progress.set()
             with trio.move_on_after(self.limits.write_deadline_s) as scope:
                 await self._outbox.wait_sendable()
             if scope.cancelled_caught:
                 raise PeerTooSlow(f"it took nothing of its answers for {self.limits.write_deadline_s:g} s")
+            self.last_active = trio.current_time()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """One of the exceptions in a group, however deep."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 UNLIMITED_BYTES = 1 << 62
 SWEEP_S = 5.0
 """How often idle connections are looked for."""
+RELIEF_S = 0.25
+"""How often memory is looked for while it is short."""
 
 
 @attrs.define(eq=False)
@@ -93,10 +95,19 @@ class Connections:
             for connection in tuple(self._open):
                 idle_s = now - connection.last_active
                 if idle_s > SWEEP_S:
-                    connection.inbox.release()
+                    connection.release()
                 if 0 <= max_idle_s < idle_s and connection.idle:
                     logger.debug("closed the connection of %s: idle for %.0f s", connection.transport.host, idle_s)
                     connection.stop_reading()
+
+    async def run_relieving(self) -> None:
+        """While memory is short, take back what is not needed and part with those who sit on it, for ever."""
+        while True:
+            await self._budget.wait_exceeded()
+            now = trio.current_time()
+            for connection in tuple(self._open):
+                connection.relieve(now)
+            await trio.sleep(RELIEF_S)
 
     async def drain(self, deadline_s: float) -> None:
         """Let every connection answer what it has started, and end; those that take longer are cut."""

@@ -18,12 +18,19 @@ from minibroker.server.transport import Buffer
 from minibroker.storage.reading import FileSlice
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Sendable:
     """An encoded response, and the flush round that it has to wait for (0: none)."""
 
     parts: list[Buffer | FileSlice]
-    ticket: int = 0
+    ticket: int
+    held_bytes: int
+    """Memory that it takes; file slices take none."""
+
+    @classmethod
+    def of(cls, parts: list[Buffer | FileSlice], ticket: int = 0) -> Sendable:
+        """Of the parts of a response."""
+        return cls(parts, ticket, sum([len(part) for part in parts if not isinstance(part, FileSlice)]))
 
 
 @attrs.define(eq=False)
@@ -90,7 +97,7 @@ class Dispatcher:
             if reply.ticket > self.services.flusher.completed:
                 ticket = reply.ticket
             reply = reply.response
-        return Sendable(encode_response(header.correlation_id, api.key, header.api_version, reply), ticket)
+        return Sendable.of(encode_response(header.correlation_id, api.key, header.api_version, reply), ticket)
 
     def _refuse_version(self, api: Api, header: RequestHeader) -> Sendable:
         """ApiVersions alone survives an unknown version: it is answered in the layout of v0 (KIP-511)."""
@@ -98,7 +105,7 @@ class Dispatcher:
             raise _unsupported(api, header)
         from minibroker.handlers.api_versions import unsupported_version  # not needed before a stranger asks
 
-        return Sendable(encode_response(header.correlation_id, api.key, 0, unsupported_version()))
+        return Sendable.of(encode_response(header.correlation_id, api.key, 0, unsupported_version()))
 
     def _error_response(self, api: Api, error: KafkaError) -> Any:
         """The one place where a Kafka error that concerns a whole request becomes its response."""

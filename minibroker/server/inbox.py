@@ -13,6 +13,8 @@ import attrs
 from minibroker.protocol.errors import ProtocolError
 
 SCRATCH_BYTES = 1 << 18
+LEAST_ROOM_BYTES = 1 << 14
+"""The smallest buffer of its own that a connection gets once the rest of a request keeps us waiting."""
 GROWTH_FACTOR = 4
 """How much larger than what it holds a buffer may become: a 1 MB batch is moved once."""
 
@@ -88,8 +90,8 @@ class Inbox:
     def _make_room(self, own: memoryview) -> None:
         """Move what is unfinished to the front, of a larger buffer if its frame needs one."""
         rest = own[self._start : self._end]
-        needed = 4 + int.from_bytes(rest[:4], "big") if len(rest) >= 4 else SCRATCH_BYTES
-        size = min(needed, max(SCRATCH_BYTES, GROWTH_FACTOR * len(rest)))
+        needed = 4 + int.from_bytes(rest[:4], "big") if len(rest) >= 4 else LEAST_ROOM_BYTES
+        size = min(needed, max(LEAST_ROOM_BYTES, GROWTH_FACTOR * len(rest)))
         larger = own if size <= len(own) and self._start else memoryview(bytearray(max(size, len(rest) + 1)))
         larger[: len(rest)] = rest
         self._own = larger

@@ -14,26 +14,49 @@ class Limits:
     """`socket.request.max.bytes`."""
     max_in_flight: int = 100
     """Requests started and not yet answered; the reader pauses there."""
+    max_unsent_bytes: int = 1 << 20
+    """Answers that the peer has not taken yet; the reader pauses there. One answer may be larger than this."""
     unfinished_request_s: float = 30.0
     """How long the rest of a request may take, plus what `min_bytes_per_s` grants for what has come."""
     min_bytes_per_s: int = 1024
     """A peer slower than this in the middle of a request is cut."""
     write_deadline_s: float = 30.0
     """How long a peer that takes nothing of its answers keeps its connection."""
+    pressed_s: float = 1.0
+    """How long a peer may stand still while it holds more than its share of a memory budget that is used up."""
+    pressed_bytes_per_s: int = 1 << 16
+    """A peer slower than this in the middle of a request is cut then."""
+
+
+SHARES = 4
+"""Over the limit, all shares together are this part of it: a buffer grows by as much at a time (see `inbox`)."""
 
 
 @attrs.define(eq=False)
 class MemoryBudget:
     """Memory for unfinished requests and unsent answers of all connections together (`queued.max.request.bytes`).
 
-    Over the limit connections pause before they receive more, except the one that holds on longest: it finishes, gives
-    its memory back, and the next one follows. So the broker cannot be filled up, nor can it get stuck.
+    Over the limit a connection pauses before it takes more, but for two exceptions. Whoever holds less than its share
+    goes on, so that honest clients with small requests do not notice who fills the memory up; up to twice the limit, for
+    nobody knows how large an answer will be. And the one that has held on longest goes on, so that the broker cannot get
+    stuck: it finishes, gives its memory back, and the next one follows.
     """
 
     limit_bytes: int
     held_bytes: int = 0
     _holders: dict[object, int] = attrs.field(factory=dict)
     _released: trio.Event = attrs.field(factory=trio.Event)
+    _exceeded: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the limit is reached."""
+        return self.held_bytes >= self.limit_bytes
+
+    @property
+    def share_bytes(self) -> int:
+        """What everybody may hold over the limit."""
+        return self.limit_bytes // (SHARES * (len(self._holders) or 1))
 
     def hold(self, holder: object, count: int) -> None:
         """Set what `holder` holds to `count` bytes."""
@@ -44,12 +67,22 @@ class MemoryBudget:
         if count < before:
             self._released.set()
             self._released = trio.Event()
+        if self.held_bytes >= self.limit_bytes:
+            self._exceeded.set()
 
     def allows(self, holder: object) -> bool:
         """Whether `holder` may take more."""
-        return self.held_bytes < self.limit_bytes or next(iter(self._holders), holder) is holder
+        if self.held_bytes < self.limit_bytes or next(iter(self._holders), holder) is holder:
+            return True
+        return self.held_bytes < 2 * self.limit_bytes and self._holders.get(holder, 0) < self.share_bytes
 
     async def wait_allowed(self, holder: object) -> None:
         """Return once `holder` may take more."""
         while not self.allows(holder):
             await self._released.wait()
+
+    async def wait_exceeded(self) -> None:
+        """Return once the limit is reached."""
+        while not self.exceeded:
+            self._exceeded = trio.Event()
+            await self._exceeded.wait()

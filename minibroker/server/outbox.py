@@ -24,6 +24,8 @@ class Outbox:
     """The send side of one connection."""
 
     _transport: Transport
+    held_bytes: int = 0
+    """Memory that unsent answers take; file slices take none."""
     _parts: deque[Buffer | FileSlice] = attrs.field(factory=deque)
     _file_sent: int = 0
     """How much of the file slice at the head is away."""
@@ -39,17 +41,13 @@ class Outbox:
         """Whether anything is not sent yet."""
         return bool(self._parts)
 
-    @property
-    def held_bytes(self) -> int:
-        """Memory that unsent answers take; file slices take none."""
-        return sum(len(part) for part in self._parts if not isinstance(part, FileSlice))
-
-    def add(self, parts: Iterable[Buffer | FileSlice]) -> None:
-        """Queue the parts of an answer."""
+    def add(self, parts: Iterable[Buffer | FileSlice], held_bytes: int) -> None:
+        """Queue the parts of an answer, which take that much memory."""
         self._parts.extend(parts)
+        self.held_bytes += held_bytes
 
     def send_nowait(self) -> bool:
-        """Send what can be sent now; True when all is away. Raises OSError."""
+        """Send what can be sent now; True when all is away. Raises OSError, StorageError."""
         budget = CHUNK_BYTES
         while self._parts:
             if budget <= 0:
@@ -101,6 +99,7 @@ class Outbox:
                 break
             gather.append(part)
         count = left = self._transport.send_nowait(gather, more=len(gather) < len(self._parts))
+        self.held_bytes -= count
         for part in gather:
             if left < len(part):
                 if left:
