@@ -67,4 +67,4 @@ def test_the_two_commands_are_there(name: str) -> None:
     """Each start page has the one line that runs a broker and the one that runs the tests, which `.ci/run` takes from it."""
     lines = (ROOT / name).read_text().splitlines()
     assert "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/python broker.py" in lines
-    assert "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest" in lines
+    assert "python3 -m venv .venv && .venv/bin/pip install -q -e '.[test]' && .venv/bin/pytest -n auto" in lines
