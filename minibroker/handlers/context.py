@@ -40,7 +40,6 @@ class Services:
     """Everything of the broker that handlers may use."""
 
     catalog: Catalog
-    coordinator: GroupCoordinator
     flusher: Flusher
     producer_ids: ProducerIds
     clock: Clock
@@ -51,6 +50,19 @@ class Services:
     def settings(self) -> BrokerSettings:
         """The broker's settings as they are now: some change while it runs."""
         return self.catalog.settings
+
+    _coordinator: GroupCoordinator | None = None
+
+    @property
+    def coordinator(self) -> GroupCoordinator:
+        """The coordinator of all groups. Made when it is first asked for: its import is a tenth of a start."""
+        if self._coordinator is None:
+            from minibroker.coordinator.group_coordinator import GroupCoordinator
+
+            self._coordinator = GroupCoordinator(
+                catalog=self.catalog, flusher=self.flusher, settings=self.settings, clock=self.clock
+            )
+        return self._coordinator
 
     @property
     def node_id(self) -> int:
