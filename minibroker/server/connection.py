@@ -17,7 +17,7 @@ import trio
 
 from minibroker.protocol.errors import ProtocolError
 from minibroker.server.dispatch import Dispatcher, Sendable, Waiting
-from minibroker.server.inbox import Inbox
+from minibroker.server.inbox import CAREFUL_FACTOR, Inbox
 from minibroker.server.limits import Limits, MemoryBudget
 from minibroker.server.outbox import Outbox
 from minibroker.server.transport import Transport
@@ -29,6 +29,8 @@ YIELD_BYTES = 1 << 20
 """A peer that asks without pause lets the others in after this much, answers included."""
 REQUEST_COST_BYTES = 1 << 14
 """What a request counts for there, however small it is."""
+LEAST_RECEIVED_BYTES = 4096
+"""However short memory is, a receive may bring this much."""
 NEGLIGIBLE_BYTES = 1024
 """Less unsent than this is not worth the accounting."""
 
@@ -147,7 +149,7 @@ class Connection:
     async def _run_reader(self) -> None:
         taken = 0
         while True:
-            count = self.transport.receive_nowait(self.inbox.room())
+            count = self.transport.receive_nowait(self._room())
             if count is None:
                 await self._wait_readable()
                 taken = 0
@@ -155,6 +157,8 @@ class Connection:
             if count == 0:
                 return
             self.inbox.received(count)
+            if self.inbox.held_bytes:
+                self._account()
             taken += count
             while True:
                 if self._must_pause():
@@ -165,8 +169,16 @@ class Connection:
                 taken += REQUEST_COST_BYTES + self._start(frame)
                 if taken >= YIELD_BYTES:
                     taken = await self._yield()
-            if taken >= YIELD_BYTES:
+            if taken >= YIELD_BYTES or (self.budget.exceeded and self.inbox.unfinished_bytes):
                 taken = await self._yield()
+
+    def _room(self) -> memoryview:
+        """Where the next bytes shall be received, and how many: the fewer the shorter memory is."""
+        budget = self.budget
+        if not budget.tight:
+            return self.inbox.room()
+        room = self.inbox.room(CAREFUL_FACTOR)
+        return room[: max(budget.share_bytes, LEAST_RECEIVED_BYTES)] if budget.exceeded else room
 
     async def _wait_readable(self) -> None:
         """Wait for more bytes: between requests as long as the peer likes, in the middle of one for a bounded time."""
@@ -205,12 +217,13 @@ class Connection:
                 self._unfinished_since += self.last_active - began
 
     def _patience(self) -> float:
-        """How many seconds the unfinished request has left: a byte now and then does not hold a connection for ever."""
+        """How many seconds the next bytes may take: neither silence nor a byte now and then holds a connection for ever."""
         now = trio.current_time()
         if not self._unfinished_since:
             self._unfinished_since = now
-        granted = self.limits.unfinished_request_s + self.inbox.unfinished_bytes / self.limits.min_bytes_per_s
-        return max(0.0, self._unfinished_since + granted - now)
+        longest = self.limits.unfinished_request_s
+        granted = longest + self.inbox.unfinished_bytes / self.limits.min_bytes_per_s
+        return max(0.0, min(longest, self._unfinished_since + granted - now))
 
     def _must_pause(self) -> bool:
         """Whether too many requests are in flight, or too much waits for a peer that does not read, to start another."""

@@ -17,6 +17,8 @@ LEAST_ROOM_BYTES = 1 << 14
 """The smallest buffer of its own that a connection gets once the rest of a request keeps us waiting."""
 GROWTH_FACTOR = 4
 """How much larger than what it holds a buffer may become: a 1 MB batch is moved once."""
+CAREFUL_FACTOR = 2
+"""The same where memory is getting short."""
 
 
 @attrs.define(eq=False)
@@ -41,14 +43,14 @@ class Inbox:
         """How much has come of a frame whose rest has not."""
         return self._end - self._start
 
-    def room(self) -> memoryview:
+    def room(self, growth_factor: int = GROWTH_FACTOR) -> memoryview:
         """Where the next bytes shall be received; never empty."""
         if self._own is None and self._end < len(self._scratch):
             return self._scratch[self._end :]
         self.park()
         assert self._own is not None
         if self._end == len(self._own):
-            self._make_room(self._own)
+            self._make_room(self._own, growth_factor)
         return self._own[self._end :]
 
     def received(self, count: int) -> None:
@@ -87,11 +89,11 @@ class Inbox:
             self._own = None
             self._start = self._end = 0
 
-    def _make_room(self, own: memoryview) -> None:
+    def _make_room(self, own: memoryview, growth_factor: int) -> None:
         """Move what is unfinished to the front, of a larger buffer if its frame needs one."""
         rest = own[self._start : self._end]
         needed = 4 + int.from_bytes(rest[:4], "big") if len(rest) >= 4 else LEAST_ROOM_BYTES
-        size = min(needed, max(LEAST_ROOM_BYTES, GROWTH_FACTOR * len(rest)))
+        size = min(needed, max(LEAST_ROOM_BYTES, growth_factor * len(rest)))
         larger = own if size <= len(own) and self._start else memoryview(bytearray(max(size, len(rest) + 1)))
         larger[: len(rest)] = rest
         self._own = larger

@@ -28,6 +28,8 @@ class Limits:
     """A peer slower than this in the middle of a request is cut then."""
 
 
+HARD_FACTOR = 3
+"""Beyond so many limits nobody has a share."""
 SHARES = 4
 """Over the limit, all shares together are this part of it: a buffer grows by as much at a time (see `inbox`)."""
 
@@ -37,7 +39,7 @@ class MemoryBudget:
     """Memory for unfinished requests and unsent answers of all connections together (`queued.max.request.bytes`).
 
     Over the limit a connection pauses before it takes more, but for two exceptions. Whoever holds less than its share
-    goes on, so that honest clients with small requests do not notice who fills the memory up; up to twice the limit, for
+    goes on, so that honest clients with small requests do not notice who fills the memory up; up to thrice the limit, for
     nobody knows how large an answer will be. And the one that has held on longest goes on, so that the broker cannot get
     stuck: it finishes, gives its memory back, and the next one follows.
     """
@@ -47,6 +49,11 @@ class MemoryBudget:
     _holders: dict[object, int] = attrs.field(factory=dict)
     _released: trio.Event = attrs.field(factory=trio.Event)
     _exceeded: trio.Event = attrs.field(factory=trio.Event)
+
+    @property
+    def tight(self) -> bool:
+        """Whether a good part of the limit is used."""
+        return self.held_bytes >= self.limit_bytes >> 2
 
     @property
     def exceeded(self) -> bool:
@@ -74,7 +81,7 @@ class MemoryBudget:
         """Whether `holder` may take more."""
         if self.held_bytes < self.limit_bytes or next(iter(self._holders), holder) is holder:
             return True
-        return self.held_bytes < 2 * self.limit_bytes and self._holders.get(holder, 0) < self.share_bytes
+        return self.held_bytes < HARD_FACTOR * self.limit_bytes and self._holders.get(holder, 0) < self.share_bytes
 
     async def wait_allowed(self, holder: object) -> None:
         """Return once `holder` may take more."""

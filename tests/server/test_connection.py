@@ -1,0 +1,309 @@
+"""One connection, on a virtual clock: order, deadlines, bounds, and an end that leaves nothing behind."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from minibroker.server.limits import MemoryBudget
+from tests.server.peer import LIMITS, Bench, Peer
+
+MIB = 1 << 20
+
+
+def echo(frame: bytes) -> bytes:
+    return frame
+
+
+def settle() -> object:
+    return trio.testing.wait_all_tasks_blocked()
+
+
+async def test_answers_come_in_the_order_of_requests(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Whether they are ready, wait for a flush round, or for something else."""
+    go_on = trio.Event()
+
+    async def later() -> bytes:
+        await go_on.wait()
+        return b"c"
+
+    replies = {b"a": (b"a", 1), b"b": b"b", b"c": None, b"d": (b"d", 1), b"e": b"e"}
+    bench = Bench(lambda frame: later() if frame == b"c" else replies[frame])
+    peer = Peer()
+    nursery.start_soon(bench.connection(peer).run)
+    for content in replies:
+        peer.send_frame(content)
+    await settle()
+    assert peer.take() == b""
+    bench.flusher.completed = 1
+    for callback in bench.flusher._callbacks.pop(1):
+        callback()
+    await settle()
+    assert peer.take() == b"ab"
+    go_on.set()
+    await settle()
+    assert peer.take() == b"cde"
+    peer.leave()
+    await peer.wait_closed()
+
+
+async def test_a_byte_a_second_does_not_hold_a_connection(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A request that has begun must come to its end in time, though something comes all the time."""
+    peer = Peer()
+    nursery.start_soon(Bench(echo).connection(peer).run)
+    for content in b"\0\0\1\0" + bytes(200):
+        peer.send(bytes([content]))
+        await trio.sleep(1)
+        if peer.closed:
+            break
+    assert trio.current_time() <= LIMITS.unfinished_request_s + 2
+    assert "did not come in time" in caplog.text
+    assert caplog.text.count("\n") == 1
+
+
+async def test_requests_far_apart_are_not_slow(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+    """Between requests a peer may rest as long as it likes."""
+    peer = Peer()
+    nursery.start_soon(Bench(echo).connection(peer).run)
+    for _ in range(5):
+        peer.send_frame(b"x")
+        await trio.sleep(3600)
+        assert peer.take() == b"x"
+
+
+async def test_a_slow_reader_is_cut_and_holds_a_bounded_buffer(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """However many large answers it asks for: no more is made for it than a buffer full, and one."""
+    answered = 0
+
+    def handle(frame: bytes) -> bytes:
+        nonlocal answered
+        answered += 1
+        return bytes(MIB // 4)
+
+    bench = Bench(handle, limits=attrs.evolve(LIMITS, max_in_flight=500))
+    peer = Peer(window_bytes=1000)
+    nursery.start_soon(bench.connection(peer).run)
+    for _ in range(500):
+        peer.send_frame(b"x")
+    await settle()
+    assert answered <= 6
+    assert bench.budget.held_bytes <= 2 * MIB
+    await peer.wait_closed()
+    assert trio.current_time() == pytest.approx(LIMITS.write_deadline_s, abs=1)
+    assert "took nothing" in caplog.text
+    assert bench.budget.held_bytes == 0
+
+
+async def test_a_reader_that_takes_its_time_gets_everything(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Slow is not dead: as long as it takes something before each deadline."""
+    peer = Peer(window_bytes=1000)
+    nursery.start_soon(Bench(lambda frame: frame * 20_000).connection(peer).run)
+    for content in (b"a", b"b"):
+        peer.send_frame(content)
+    received = b""
+    while len(received) < 40_000:
+        await trio.sleep(LIMITS.write_deadline_s - 1)
+        received += peer.take()
+    assert received == b"a" * 20_000 + b"b" * 20_000
+
+
+async def test_only_so_many_requests_are_in_flight(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """`queued.max.requests`: a peer that sends ten thousand at once has the first ten started, and the next as they end."""
+    started = 0
+    go_on = trio.Event()
+
+    async def wait() -> bytes:
+        await go_on.wait()
+        return b"."
+
+    def handle(frame: bytes) -> object:
+        nonlocal started
+        started += 1
+        return wait()
+
+    peer = Peer()
+    nursery.start_soon(Bench(handle).connection(peer).run)
+    for _ in range(10_000):
+        peer.send_frame(b"x")
+    await settle()
+    assert started == LIMITS.max_in_flight
+    go_on.set()
+    await settle()
+    assert peer.take() == b"." * 10_000
+
+
+async def test_memory_in_flight_is_bounded_and_small_requests_do_not_notice(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Forty peers that stop in the middle of a request of 100 MB: they are held back, then cut; others are served."""
+    bench = Bench(echo, budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    attackers = [Peer(host=f"10.0.1.{number}") for number in range(40)]
+    for attacker in attackers:
+        nursery.start_soon(bench.connection(attacker).run)
+        attacker.send(MAX_CLAIM + bytes(MIB))
+    honest = Peer()
+    nursery.start_soon(bench.connection(honest).run)
+    most = 0
+    while not all(attacker.closed for attacker in attackers):
+        before = trio.current_time()
+        honest.send((10_000).to_bytes(4, "big") + bytes(5_000))
+        await settle()
+        honest.send(bytes(5_000))
+        await settle()
+        assert honest.take() == bytes(10_000)
+        assert trio.current_time() == before
+        most = max(most, bench.budget.held_bytes)
+        await trio.sleep(0.5)
+    assert most <= 30 * MIB
+    assert trio.current_time() < 10 * LIMITS.unfinished_request_s
+    assert not honest.closed
+    assert "10.0.0.1" not in caplog.text
+
+
+MAX_CLAIM = (100 << 20).to_bytes(4, "big")
+
+
+async def test_a_request_that_never_pauses_is_held_back_too(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The budget is asked also while bytes keep coming."""
+    bench = Bench(echo, budget=MemoryBudget(10 * MIB))
+    peers = [Peer() for _ in range(10)]
+    for peer in peers:
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send(MAX_CLAIM + bytes(20 * MIB))
+    await settle()
+    assert bench.budget.held_bytes <= 200 * MIB  # the one that goes on, at the size it claims, and what the others had
+    assert sum(len(peer.to_broker) for peer in peers) >= 150 * MIB
+
+
+async def test_an_idle_connection_keeps_nobody_waiting(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A buffer kept for the next request is given back when memory is short, and does not count as the oldest debt."""
+    bench = Bench(echo, budget=MemoryBudget(4 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    idle = Peer(window_bytes=100 * MIB)
+    nursery.start_soon(bench.connection(idle).run)
+    for piece in ((5 * MIB).to_bytes(4, "big"), bytes(5 * MIB)):
+        idle.send(piece)
+        await settle()
+    assert len(idle.take()) == 5 * MIB
+    other = Peer(window_bytes=100 * MIB)
+    nursery.start_soon(bench.connection(other).run)
+    for piece in ((3 * MIB).to_bytes(4, "big"), bytes(MIB), bytes(MIB), bytes(MIB)):
+        other.send(piece)
+        await settle()
+    await trio.sleep(1)
+    assert len(other.take()) == 3 * MIB
+
+
+async def test_a_flush_round_survives_a_dead_peer(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """The flusher sends for everybody: whose peer is gone ends alone, at once, with nothing held."""
+    bench = Bench(lambda frame: (frame, 1))
+    dead, alive = Peer(), Peer()
+    for peer in (dead, alive):
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(b"x")
+    await settle()
+    dead.broken = True
+    bench.flusher.completed = 1
+    for callback in bench.flusher._callbacks.pop(1):
+        callback()
+    await dead.wait_closed()
+    assert alive.take() == b"x"
+    assert bench.budget.held_bytes == 0
+
+
+async def test_an_error_of_ours_ends_one_connection(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged as an error, and the others are served."""
+
+    def handle(frame: bytes) -> bytes:
+        if frame == b"bad":
+            raise KeyError("a bug")
+        return frame
+
+    bench = Bench(handle)
+    unlucky, other = Peer(), Peer()
+    for peer, content in ((unlucky, b"bad"), (other, b"good")):
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(content)
+    await unlucky.wait_closed()
+    await settle()
+    assert other.take() == b"good"
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+async def test_an_orderly_end_answers_what_was_started(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """What waits for the disk is answered; a long poll is dropped; nothing more is read."""
+    polls = []
+
+    async def poll() -> bytes:
+        try:
+            await trio.sleep_forever()
+        finally:
+            polls.append("ended")
+        return b""
+
+    bench = Bench(lambda frame: poll() if frame == b"poll" else (frame, 1))
+    peer = Peer()
+    connection = bench.connection(peer)
+    nursery.start_soon(connection.run)
+    for content in (b"a", b"b", b"poll", b"c"):
+        peer.send_frame(content)
+    await settle()
+    connection.stop_reading()
+    peer.send_frame(b"d")
+    await settle()
+    assert not peer.closed
+    bench.flusher.completed = 1
+    for callback in bench.flusher._callbacks.pop(1):
+        callback()
+    await peer.wait_closed()
+    assert peer.take() == b"ab"
+    assert polls == ["ended"]
+
+
+async def test_a_peer_that_hangs_up_in_the_middle_leaves_nothing(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Its unfinished request, its unsent answers and its long poll are forgotten."""
+
+    async def poll() -> bytes:
+        await trio.sleep_forever()
+        return b""
+
+    bench = Bench(lambda frame: poll() if frame == b"poll" else bytes(MIB))
+    peer = Peer(window_bytes=10)
+    nursery.start_soon(bench.connection(peer).run)
+    peer.send_frame(b"x")
+    peer.send_frame(b"poll")
+    peer.send(MAX_CLAIM + bytes(MIB))
+    await settle()
+    assert bench.budget.held_bytes > 0
+    peer.leave()
+    peer.broken = True
+    peer._change()
+    await peer.wait_closed()
+    assert bench.budget.held_bytes == 0
