@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from minibroker.client.admin_base import AdminBase, check
-from minibroker.client.coordinator import CommittedOffset, GroupCoordinator
+from minibroker.client.coordinator import CommittedOffset, GroupCoordinator, as_committed
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.offsets import LATEST, list_offsets
 from minibroker.client.subscription import decode_assignment
@@ -129,10 +129,7 @@ class GroupAdmin(AdminBase):
     async def alter_group_offsets(self, group: str, offsets: Mapping[TopicPartition, int | CommittedOffset]) -> None:
         """Set offsets of a group without members. Raises UnknownMemberId if it has members, and others."""
         coordinator = self._group(group)
-        committed = {
-            TopicPartition(*partition): offset if isinstance(offset, CommittedOffset) else CommittedOffset(offset)
-            for partition, offset in offsets.items()
-        }
+        committed = as_committed(offsets)
         self._cluster.watch({partition.topic for partition in committed})
         await self._cluster.refresh()
         await self._cluster.retrying(lambda: coordinator.commit(committed), f"setting offsets of group {group!r}")

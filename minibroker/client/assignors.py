@@ -6,7 +6,7 @@ Members are taken in Java's order: static ones first, by instance id, then the o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -185,3 +185,12 @@ ASSIGNORS = {
         Assignor("cooperative-sticky", assign_cooperative_sticky, cooperative=True),
     )
 }
+
+
+def assignors_named(names: Iterable[str]) -> tuple[Assignor, ...]:
+    """Assignors in order of preference. Raises ValueError for a name that is none."""
+    names = [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in names if name not in ASSIGNORS]
+    if unknown or not names:
+        raise ValueError(f"expected assignors of {', '.join(ASSIGNORS)}, found {unknown[0] if unknown else 'none'!r}")
+    return tuple(ASSIGNORS[name] for name in names)

@@ -10,19 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from minibroker.client.address import parse_addresses
-from minibroker.client.assignors import ASSIGNORS, Assignor
 from minibroker.client.backoff import Backoff
 from minibroker.client.cluster import Cluster
-from minibroker.client.coordinator import CommittedOffset, GroupCoordinator
 from minibroker.client.errors import ClientClosed
 from minibroker.client.fetcher import FetchSettings
-from minibroker.client.group import Callback, Callbacks, ConsumerGroup
-from minibroker.client.membership import GroupSettings
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.offsets import EARLIEST, LATEST, Isolation, list_offsets
 from minibroker.client.partition_state import ConsumerRecord, Seek, Start
@@ -34,11 +31,9 @@ RUN_RECORDS = 500
 """How many records iteration takes at a time."""
 
 
-def _assignors(names: Iterable[str]) -> tuple[Assignor, ...]:
-    unknown = [name for name in names if name not in ASSIGNORS]
-    if unknown:
-        raise ValueError(f"expected assignors of {', '.join(ASSIGNORS)}, found {unknown[0]!r}")
-    return tuple(ASSIGNORS[name] for name in names)
+if TYPE_CHECKING:
+    from minibroker.client.coordinator import CommittedOffset
+    from minibroker.client.group import Callback, ConsumerGroup
 
 
 def _seek(start: str | Start | Seek) -> Seek:
@@ -74,9 +69,7 @@ class Consumer:
 
     group_instance_id: str | None = None
     """Makes it a static member: a restart within the session timeout causes no rebalance (KIP-345)."""
-    assignors: tuple[Assignor, ...] = attrs.field(
-        default=("range", "cooperative-sticky", "roundrobin"), converter=_assignors
-    )
+    assignors: Iterable[str] = ("range", "cooperative-sticky", "roundrobin")
     """In order of preference. With `cooperative-sticky` alone, rebalances are incremental (KIP-429)."""
     auto_commit: bool = True
     auto_commit_interval_ms: float = 5_000
@@ -136,9 +129,15 @@ class Consumer:
             self._reading.committed = self._group.committed_offsets
 
     def _make_group(self, group: str) -> ConsumerGroup:
+        # Imported here: a consumer without a group need not pay for a dozen modules at its start.
+        from minibroker.client.assignors import assignors_named
+        from minibroker.client.coordinator import GroupCoordinator
+        from minibroker.client.group import Callbacks, ConsumerGroup
+        from minibroker.client.membership import GroupSettings
+
         settings = GroupSettings(
             instance_id=self.group_instance_id,
-            assignors=self.assignors,
+            assignors=assignors_named(self.assignors),
             session_timeout_ms=self.session_timeout_ms,
             heartbeat_interval_ms=self.heartbeat_interval_ms,
             max_poll_interval_ms=self.max_poll_interval_ms,
@@ -350,12 +349,7 @@ class Consumer:
             self._reading.cut_run()
             positions = {partition: state.position for partition, state in self._reading.states.items()}
             offsets = {partition: position for partition, position in positions.items() if position >= 0}
-        await group.commit(
-            {
-                TopicPartition(*partition): offset if isinstance(offset, CommittedOffset) else CommittedOffset(offset)
-                for partition, offset in offsets.items()
-            }
-        )
+        await group.commit(offsets)
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """What the group has committed; partitions without are left out. Raises KafkaError."""

@@ -60,6 +60,14 @@ class CommittedOffset:
     leader_epoch: int = -1
 
 
+def as_committed(offsets: Mapping[TopicPartition, int | CommittedOffset]) -> dict[TopicPartition, CommittedOffset]:
+    """Offsets as a user may give them."""
+    return {
+        TopicPartition(*partition): offset if isinstance(offset, CommittedOffset) else CommittedOffset(offset)
+        for partition, offset in offsets.items()
+    }
+
+
 @attrs.frozen(kw_only=True)
 class MemberIdentity:
     """By what right offsets are committed; the default is that of somebody outside the group."""

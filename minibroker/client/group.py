@@ -13,7 +13,7 @@ from typing import Protocol
 import attrs
 import trio
 
-from minibroker.client.coordinator import CommittedOffset, GroupCoordinator
+from minibroker.client.coordinator import CommittedOffset, GroupCoordinator, as_committed
 from minibroker.client.gate import PollGate
 from minibroker.client.membership import GroupSettings, Membership
 from minibroker.client.metadata import TopicPartition
@@ -98,20 +98,21 @@ class ConsumerGroup:
 
     # Committing.
 
-    async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
+    async def commit(self, offsets: Mapping[TopicPartition, int | CommittedOffset]) -> None:
         """Commit, and retry what may be retried. Raises KafkaError."""
         if not offsets:
             return
+        values = as_committed(offsets)
 
         async def attempt() -> None:
             await self.membership.wait_synced()
             if self.topics and self.membership.generation < 0:
                 # As an outsider it might be let in, if the group is empty, and set back whoever comes next.
                 raise UnknownMemberId(f"this consumer is not in group {self.coordinator.group!r} at present")
-            await self.coordinator.commit(offsets, self.membership.identity)
+            await self.coordinator.commit(values, self.membership.identity)
 
         await self.coordinator.cluster.retrying(attempt, f"committing for group {self.coordinator.group!r}")
-        self._committed.update({partition: committed.offset for partition, committed in offsets.items()})
+        self._committed.update({partition: committed.offset for partition, committed in values.items()})
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """Read what is committed. Raises KafkaError."""
@@ -127,7 +128,7 @@ class ConsumerGroup:
         if self.auto_commit_interval_ms is None or (self.topics and self.membership.generation < 0):
             return
         offsets = {
-            partition: CommittedOffset(state.done)
+            partition: state.done
             for partition, state in self.reader.states.items()
             if state.done >= 0 and self._committed.get(partition) != state.done
         }

@@ -301,3 +301,9 @@ async def test_a_group_can_keep_offsets_for_assigned_partitions(autojump_clock: 
             assert len(await reader.poll(5)) == 5
     assert fake.committed == {("t", 0): 10}
     assert not fake.requests(ApiKey.JOIN_GROUP)
+
+
+def test_an_unknown_assignor_is_named() -> None:
+    """With those there are."""
+    with pytest.raises(ValueError, match="of range, roundrobin, sticky, cooperative-sticky, found 'random'"):
+        Consumer("localhost", group="g", assignors=["random"])
