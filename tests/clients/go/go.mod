@@ -1,0 +1,3 @@
+module minibroker/tests/clients
+
+go 1.22
