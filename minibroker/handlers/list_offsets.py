@@ -9,7 +9,12 @@
 
 from __future__ import annotations
 
-from minibroker.handlers.context import AfterFlush, RequestContext
+from collections.abc import Iterator
+
+import attrs
+import trio
+
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
 from minibroker.handlers.leader_epoch import check_leader_epoch
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.list_offsets import (
@@ -29,31 +34,62 @@ LATEST_TIERED = -5
 NOT_FOUND = (-1, -1)
 
 
-def handle(request: ListOffsetsRequest, context: RequestContext) -> AfterFlush:
-    """Look every partition up."""
-    catalog = context.services.catalog
-    ticket = 0
-    topics = []
-    for topic in request.topics:
-        partitions = []
-        for wanted in topic.partitions:
-            try:
-                partition = catalog.partition(topic.name, wanted.partition_index)
-                partitions.append(_look_up(partition, wanted, context.version))
-                if wanted.timestamp == LATEST:
-                    ticket = max(ticket, partition.flush_ticket())
-            except KafkaError as error:
-                partitions.append(
-                    ListOffsetsPartitionResponse(
-                        partition_index=wanted.partition_index,
-                        error_code=error.code,
-                        timestamp=-1,
-                        offset=-1,
-                        leader_epoch=-1,
+def handle(request: ListOffsetsRequest, context: RequestContext) -> Reply:
+    """Look every partition up, one after the other with a rest between them where records have to be searched."""
+    lookups = _Lookups(request, context)
+    if any(_is_search(wanted.timestamp) for topic in request.topics for wanted in topic.partitions):
+        return lookups.take_turns()
+    for _ in lookups.steps():
+        pass
+    return lookups.reply()
+
+
+@attrs.define(eq=False)
+class _Lookups:
+    """The lookups of one request."""
+
+    request: ListOffsetsRequest
+    context: RequestContext
+    topics: list[ListOffsetsTopicResponse] = attrs.field(factory=list)
+    ticket: int = 0
+
+    def reply(self) -> AfterFlush:
+        """What was found."""
+        return AfterFlush(ListOffsetsResponse(topics=self.topics), self.ticket)
+
+    async def take_turns(self) -> AfterFlush:
+        """Unpacking a batch takes long enough; unpacking hundreds of them at once would stop everybody else."""
+        for _ in self.steps():
+            await trio.lowlevel.checkpoint()
+        return self.reply()
+
+    def steps(self) -> Iterator[None]:
+        """Look everything up, a partition a step."""
+        catalog = self.context.services.catalog
+        for topic in self.request.topics:
+            partitions: list[ListOffsetsPartitionResponse] = []
+            self.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
+            for wanted in topic.partitions:
+                try:
+                    partition = catalog.partition(topic.name, wanted.partition_index)
+                    partitions.append(_look_up(partition, wanted, self.context.version))
+                    if wanted.timestamp == LATEST:
+                        self.ticket = max(self.ticket, partition.flush_ticket())
+                except KafkaError as error:
+                    partitions.append(
+                        ListOffsetsPartitionResponse(
+                            partition_index=wanted.partition_index,
+                            error_code=error.code,
+                            timestamp=-1,
+                            offset=-1,
+                            leader_epoch=-1,
+                        )
                     )
-                )
-        topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
-    return AfterFlush(ListOffsetsResponse(topics=topics), ticket)
+                yield
+
+
+def _is_search(timestamp: int) -> bool:
+    return timestamp >= 0 or timestamp == MAX_TIMESTAMP
 
 
 def _look_up(partition: Partition, wanted: ListOffsetsPartition, version: int) -> ListOffsetsPartitionResponse:

@@ -3,6 +3,7 @@
 Validation and compaction need no more, and records they keep are copied as they are.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from minibroker.protocol.errors import InvalidRecord
@@ -36,6 +37,35 @@ def scan_records(payload: bytes, header: BatchHeader) -> list[ScannedRecord]:
     if end != len(payload):
         raise InvalidRecord(f"{len(payload) - end} bytes follow the last record")
     return records
+
+
+def scan_times(payload: bytes, header: BatchHeader) -> Iterator[tuple[int, int]]:
+    """Offset and timestamp in ms of each record of the decompressed `payload`, nothing else being looked at.
+
+    Raises InvalidRecord where a record ends beyond the payload.
+    """
+    base_offset, base_timestamp = header.base_offset, header.base_timestamp
+    end = 0
+    try:
+        for _ in range(header.record_count):
+            position = end
+            length = payload[position]
+            position += 1
+            if length > 127:
+                length, position = read_varint_tail(payload, position, length)
+            end = position + (length >> 1)
+            delta = payload[position + 1]  # behind the attributes
+            position += 2
+            if delta > 127:
+                delta, position = read_varint_tail(payload, position, delta)
+            offset = payload[position]
+            if offset > 127:
+                offset, _ = read_varint_tail(payload, position + 1, offset)
+            if length & 1 or end <= position:
+                raise InvalidRecord("a record does not fit its length")
+            yield base_offset + (offset >> 1), base_timestamp + (delta >> 1 ^ -(delta & 1))
+    except IndexError:
+        raise InvalidRecord(f"records end before the batch's count of {header.record_count}") from None
 
 
 def _scan(payload: bytes, header: BatchHeader) -> tuple[list[ScannedRecord], int]:

@@ -30,6 +30,9 @@ from minibroker.records.rewrite import recompress, stamp
 from minibroker.records.scan import ScannedRecord, scan_records
 
 SMALLEST_RECORD_BYTES = 7  # one byte for each of its parts
+MAX_RECORDS = 1_000_000
+"""In one batch: the most that any client makes (librdkafka's `batch.num.messages`). A compressed megabyte could claim
+twenty times as many, which would cost whoever visits them minutes and gigabytes."""
 MAX_TIMESTAMP_MS = 2**63 - 1
 HOUR_MS = 3_600_000
 SHOWN_RECORD_ERRORS = 3
@@ -120,6 +123,8 @@ def _check_header(header: BatchHeader, size_bytes: int) -> None:
         raise InvalidRecord(f"a producer's batch has base offset 0, not {base_offset}")
     if count <= 0 or count != last_offset_delta + 1:
         raise InvalidRecord(f"{count} records do not fit a last offset delta of {last_offset_delta}")
+    if count > MAX_RECORDS:
+        raise InvalidRecord(f"{count} records are more than the {MAX_RECORDS} that a batch may have")
     if codec is Codec.NONE and count * SMALLEST_RECORD_BYTES > size_bytes - HEADER_BYTES:
         raise InvalidRecord(f"{count} records do not fit in {size_bytes} bytes")
     if attributes & CONTROL_BIT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 from collections import Counter
 
@@ -18,11 +19,19 @@ from minibroker.server.transport import SocketTransport, Transport
 
 logger = logging.getLogger(__name__)
 
-UNLIMITED_BYTES = 1 << 62
+UNLIMITED = 1 << 62
+CONNECTIONS_PART = 0.75
+"""Of the file descriptors that we may have, what connections may take."""
 SWEEP_S = 5.0
 """How often idle connections are looked for."""
 RELIEF_S = 0.25
 """How often memory is looked for while it is short."""
+
+
+def connection_descriptors() -> int:
+    """As many of the file descriptors that this process may have as connections may take."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return UNLIMITED if allowed == resource.RLIM_INFINITY else int(allowed * CONNECTIONS_PART)
 
 
 @attrs.define(eq=False)
@@ -35,13 +44,16 @@ class Connections:
     _per_address: Counter[str] = attrs.field(factory=Counter)
     _closed_one: trio.Event = attrs.field(factory=trio.Event)
     _scratch: memoryview = attrs.field(factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+    _descriptors: int = attrs.field(factory=connection_descriptors)
+    """How many connections there are descriptors for."""
+    _told: bool = False
     _limits: Limits = attrs.field(init=False)
     _budget: MemoryBudget = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         settings = self.services.settings
         limit = settings.queued_max_request_bytes
-        self._budget = MemoryBudget(UNLIMITED_BYTES if limit == -1 else limit)
+        self._budget = MemoryBudget(UNLIMITED if limit == -1 else limit)
         self._limits = Limits(
             max_frame_bytes=settings.socket_request_max_bytes,
             max_in_flight=settings.queued_max_requests,
@@ -51,6 +63,11 @@ class Connections:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def held_bytes(self) -> int:
+        """Memory that unfinished requests and unsent answers take."""
+        return self._budget.held_bytes
 
     def accept(self, sock: socket.socket, endpoint: Endpoint) -> None:
         """Serve an accepted socket, unless its address has too many connections already."""
@@ -82,8 +99,15 @@ class Connections:
         self._nursery.start_soon(self._serve, connection)
 
     async def wait_room(self) -> None:
-        """Return when another connection may be accepted (`max.connections`)."""
-        while len(self._open) >= self.services.settings.max_connections:
+        """Return when another connection may be accepted.
+
+        That is bounded by `max.connections`, and by the descriptors of this process: some are kept for the logs, or
+        whoever opens connections enough would take the partitions offline.
+        """
+        while len(self._open) >= (most := min(self.services.settings.max_connections, self._descriptors)):
+            if most == self._descriptors and not self._told:
+                logger.warning("no more than %d connections: the limit of file descriptors is too low for more", most)
+                self._told = True
             await self._closed_one.wait()
 
     async def run_sweeping(self) -> None:

@@ -6,6 +6,7 @@ recovery, so that nobody is accepted before there is something to serve.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -22,6 +23,7 @@ from minibroker.server.errors import StartError
 logger = logging.getLogger(__name__)
 
 OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+CLOSED = (errno.EBADF, errno.ENOTSOCK, errno.EINVAL)
 BACK_OFF_S = 0.1
 
 
@@ -106,38 +108,53 @@ def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, str]]:
 async def run_accepting(
     listening: socket.socket, accepted: Callable[[socket.socket], None], wait_room: Callable[[], Awaitable[None]]
 ) -> None:
-    """Accept connections for ever, as many at a time as are there.
+    """Accept connections for ever, as many at a time as are there, while there is room for them.
 
     Without a free descriptor it gives up a spare one to accept and close at once, so that the peer is told rather than
-    left waiting, and then rests.
+    left waiting, and then rests. Whatever else `accept` reports is the fate of one connection (accept(2): "network
+    errors already pending on the new socket"), never a reason to stop.
     """
-    spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    spare = Spare()
     try:
         while True:
+            await wait_room()
             try:
                 connection, _ = listening.accept()
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(listening)
-                continue
             except ConnectionError:
                 continue  # it left before it was accepted
             except OSError as error:
-                if error.errno not in OUT_OF_DESCRIPTORS:
+                if error.errno in CLOSED:
                     raise
                 logger.warning("cannot accept a connection: %s", error.strerror)
-                os.close(spare)
-                _turn_away(listening)
-                spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+                if error.errno in OUT_OF_DESCRIPTORS:
+                    spare.turn_away(listening)
                 await trio.sleep(BACK_OFF_S)
-                continue
-            accepted(connection)
-            await wait_room()
+            else:
+                accepted(connection)
     finally:
-        os.close(spare)
+        spare.close()
 
 
-def _turn_away(listening: socket.socket) -> None:
-    try:
-        listening.accept()[0].close()
-    except OSError as error:
-        logger.debug("could not turn a connection away: %s", error)
+@attrs.define(eq=False)
+class Spare:
+    """A descriptor to give up when there is none left."""
+
+    _descriptor: int | None = attrs.field(factory=lambda: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def turn_away(self, listening: socket.socket) -> None:
+        """Accept one connection and close it."""
+        self.close()
+        try:
+            listening.accept()[0].close()
+        except OSError as error:
+            logger.debug("could not turn a connection away: %s", error)
+        with contextlib.suppress(OSError):  # others may have been quicker; then the next has to wait in the backlog
+            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Give it up."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

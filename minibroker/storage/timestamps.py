@@ -4,11 +4,13 @@ The time index leads to where a timestamp was first reached; from there on heade
 batch that cannot be unpacked (nobody unpacks what a producer compressed) is taken by its header.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from minibroker.protocol.errors import CorruptMessage, KafkaError
-from minibroker.records.batch import BatchHeader, verify_crc
-from minibroker.records.record import Record, read_records
+from minibroker.records.batch import TimestampType, verify_crc
+from minibroker.records.record import read_payload
+from minibroker.records.scan import scan_times
 from minibroker.storage import damages
 from minibroker.storage.reading import Located, read_headers
 from minibroker.storage.segment import Segment
@@ -65,15 +67,15 @@ def offset_of_max_timestamp(log: "Log", end_offset: int) -> OffsetAndTime | None
 def _max_candidates(log: "Log", segment: Segment, end_offset: int) -> list[Located]:
     """Batches among which the one with a segment's largest timestamp is, of those that can be read."""
     end = min(end_offset, log.next_base_offset(segment))
-    start = segment.max_timestamp_offset
-    if not log.log_start_offset <= start < end:
-        start = segment.base_offset
-        if log.log_start_offset <= start:
+    start = segment.base_offset
+    if start >= log.log_start_offset:  # else the record with the largest may be gone, and the index knows no other
+        if segment.max_timestamp_offset < end:
+            start = segment.max_timestamp_offset
+            end = start + 1
+        else:
             damages.ensure_index(log, segment, segment.time_index)
             slot = segment.time_index.last_before_offset(end - segment.base_offset)
             start += segment.time_index.entry(slot)[1] if slot >= 0 else 0
-    else:
-        end = start + 1
     candidates: list[Located] = []
     for located in read_headers(log, start, end):
         straddles = located[2].base_offset < log.log_start_offset
@@ -82,19 +84,24 @@ def _max_candidates(log: "Log", segment: Segment, end_offset: int) -> list[Locat
     return candidates
 
 
-def _times(log: "Log", located: Located) -> list[OffsetAndTime]:
+def _times(log: "Log", located: Located) -> Iterator[OffsetAndTime]:
+    """Offset and time of each record of a batch, by its header where it cannot be unpacked."""
     segment, position, header = located
-    return [(record.offset, record.timestamp_ms) for record in _records(log, segment, position, header)]
-
-
-def _records(log: "Log", segment: Segment, position: int, header: BatchHeader) -> list[Record]:
     batch = segment.file().pread(header.size_bytes, position)
     try:
         verify_crc(batch)
     except CorruptMessage:
         damages.inspect(log, segment, position)
-        return []
+        return
+    seen = -1
     try:
-        return read_records(batch, max_bytes=log.settings.max_decompressed_bytes)
+        payload = read_payload(batch, header, log.settings.max_decompressed_bytes)
+        if header.timestamp_type is TimestampType.LOG_APPEND_TIME:
+            for seen, _ in scan_times(payload, header):
+                yield seen, header.max_timestamp
+        else:
+            for seen, timestamp_ms in scan_times(payload, header):
+                yield seen, timestamp_ms
     except KafkaError:
-        return [Record(header.base_offset, header.max_timestamp, None, None)]
+        if seen < 0:
+            yield header.base_offset, header.max_timestamp
