@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from minibroker.load.errors import LoadError
 from tests.benchmarks.brokers import KafkaPeer
 from tests.benchmarks.case import Bench, Case, bench_in
 from tests.benchmarks.cases import CASES
@@ -65,7 +66,7 @@ def run_case(case: Case, bench: Bench, results: Results, rounds: int, path: Path
             try:
                 round_[side] = turn(bench)
                 results.errors.pop(f"{case.name}/{side}", None)
-            except BenchmarkError as error:
+            except (BenchmarkError, LoadError) as error:
                 print(f"  {side}: NO FIGURES: {error}", flush=True)
                 results.errors[f"{case.name}/{side}"] = str(error)
                 del sides[side]

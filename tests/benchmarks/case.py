@@ -61,8 +61,8 @@ class Bench:
         kind = OURS if side == OURS else KAFKA
         if (kind, purpose) not in self._brokers:
             process = self.new_broker(kind, purpose)
-            self._brokers[kind, purpose] = process
             process.start()
+            self._brokers[kind, purpose] = process
             if purpose == "main":
                 self._warm(process)
         return self._brokers[kind, purpose]

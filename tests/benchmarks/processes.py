@@ -130,7 +130,8 @@ class BrokerProcess:
                 pass
             time.sleep(POLL_S)
         self.kill()
-        raise BenchmarkError(f"{self.name} was not ready after {elapsed:.1f} s: see {self.directory / 'server.log'}")
+        last = (self.directory / "server.log").read_text().strip().splitlines()[-1:]
+        raise BenchmarkError(f"{self.name} was not ready after {elapsed:.1f} s; its log ends with {last}")
 
     def stop(self) -> float:
         """Ask it to end and wait for that; the seconds that took."""
