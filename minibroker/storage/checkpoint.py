@@ -34,7 +34,7 @@ _DOUBT = b"null"
 class PendingCheckpoint:
     """A checkpoint that is being written."""
 
-    content: bytes
+    lines: dict[str, bytes]
     logs: tuple[tuple[Log, LogCheckpoint], ...]
     """The logs that changed, and what the file will say of them."""
 
@@ -50,6 +50,7 @@ class CheckpointFile:
     _lines: dict[str, bytes] = attrs.field(factory=dict)
     """Directory name -> JSON."""
     _needs_write: bool = False
+    _collected: list[tuple[Log, LogCheckpoint]] = attrs.field(factory=list)
 
     @classmethod
     def load(cls, fs: FileSystem, data_directory: str, *, is_new: bool = False) -> "CheckpointFile":
@@ -91,21 +92,28 @@ class CheckpointFile:
         if self._lines.pop(name, None) is not None:
             self._needs_write = True
 
+    def collect(self, logs: Iterable[Log]) -> None:
+        """Part of `begin`, for whoever has so many logs (15 µs for each that changed) that it should not be one step."""
+        for log in logs:
+            state = log.begin_checkpoint()
+            if state is not None:
+                self._lines[log.name] = state.encode()
+                self._collected.append((log, state))
+
     def begin(self, logs: Iterable[Log]) -> PendingCheckpoint | None:
         """Collect what changed; None if nothing did."""
-        changed = [(log, state) for log in logs if (state := log.begin_checkpoint()) is not None]
+        self.collect(logs)
+        changed, self._collected = self._collected, []
         if not changed and not self._needs_write:
             return None
-        for log, state in changed:
-            self._lines[log.name] = state.encode()
         self._needs_write = False
-        lines = [_MAGIC + str(len(self._lines)).encode()]
-        lines += [_make_line(name, line) for name, line in self._lines.items()]
-        return PendingCheckpoint(b"\n".join(lines), tuple(changed))
+        return PendingCheckpoint(dict(self._lines), tuple(changed))
 
     def write(self, pending: PendingCheckpoint) -> None:
         """Replace the file, durably. In any thread, one at a time. Raises StorageError."""
-        replace_file(self.fs, self.path, pending.content)
+        lines = [_MAGIC + str(len(pending.lines)).encode()]
+        lines += [_make_line(name, line) for name, line in pending.lines.items()]
+        replace_file(self.fs, self.path, b"\n".join(lines))
 
     def complete(self, pending: PendingCheckpoint) -> None:
         """Tell the logs that it is durable."""

@@ -5,6 +5,7 @@ Its offsets are never given out again.
 """
 
 import logging
+from array import array
 from typing import TYPE_CHECKING
 
 from minibroker.protocol.errors import CorruptMessage
@@ -30,7 +31,15 @@ def expectation(log: "Log", segment: Segment) -> Expectation:
         end_offset=log.next_base_offset(segment),
         gaps_allowed=segment.compacted,
         epochs=tuple(log.epochs) or ((0, 0),),
+        anchors=_anchors(segment),
     )
+
+
+def _anchors(segment: Segment) -> "array[int] | None":
+    try:
+        return segment.offset_index.words()
+    except IndexDamaged:
+        return None
 
 
 def damage_of(log: "Log", offset: int) -> Damage | None:
@@ -89,11 +98,12 @@ def quarantine(log: "Log", found: list[Damage]) -> bool:
 
 
 def _touch(known: Damage, other: Damage) -> bool:
-    return (
-        known.segment == other.segment
-        and known.start_offset < other.end_offset
-        and other.start_offset < known.end_offset
-    )
+    """Whether they overlap. Two that hold no offset at all, only bytes to be skipped, overlap if they are the same."""
+    if known.segment != other.segment:
+        return False
+    if (known.start_offset, known.end_offset) == (other.start_offset, other.end_offset):
+        return True
+    return known.start_offset < other.end_offset and other.start_offset < known.end_offset
 
 
 def _union(known: Damage, other: Damage) -> Damage:

@@ -35,6 +35,7 @@ CLEANED = ".cleaned"
 SWAP = ".swap"
 TORN = ".torn"
 DELETE = "-delete"
+STRAY = "-stray"
 TEMPORARY = ".tmp"
 
 MAX_NAME_BYTES = 255
@@ -82,9 +83,19 @@ def parse_partition_name(name: str) -> tuple[str, int] | None:
 
 
 def deleted_name(name: str, topic_id: uuid.UUID) -> str:
-    """Name of a partition's directory while it is removed; shortened, for the longest topic names fill a name alone."""
-    suffix = f".{topic_id.hex}{DELETE}"
+    """Name of a partition's directory while it is removed."""
+    return _with_suffix(name, topic_id, DELETE)
+
+
+def _with_suffix(name: str, topic_id: uuid.UUID, suffix: str) -> str:
+    """Shortened where needed, for the longest topic names fill a name alone."""
+    suffix = f".{topic_id.hex}{suffix}"
     return name[: MAX_NAME_BYTES - len(suffix)] + suffix
+
+
+def stray_name(name: str, topic_id: uuid.UUID) -> str:
+    """Name of a partition's directory that no topic owns: set aside, never removed by us."""
+    return _with_suffix(name, topic_id, STRAY)
 
 
 def encode_partition_metadata(topic_id: uuid.UUID) -> bytes:

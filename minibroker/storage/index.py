@@ -137,6 +137,13 @@ class OffsetIndex(SparseIndex):
         words = self.words()
         return bisect_right(range(len(words) // 2), relative_offset, key=lambda slot: words[2 * slot]) - 1
 
+    def remove(self, slot: int) -> None:
+        """Drop an entry that leads nowhere. The next `save` writes the file anew."""
+        words = self.words()
+        self._words = words[: 2 * slot] + words[2 * slot + 2 :]  # another thread may be reading the old one
+        self.saved = SavedIndex()
+        self.unsaved = bytearray(_from_words(self._words))
+
     def floor_of_position(self, position: int) -> int:
         """The slot of the last entry at or below a position; -1 if there is none."""
         words = self.words()
@@ -182,6 +189,13 @@ class TimeIndex(SparseIndex):
 
 def _timestamp(words: "array[int]", slot: int) -> int:
     return (words[3 * slot] << 32) | (words[3 * slot + 1] & 0xFFFF_FFFF)
+
+
+def _from_words(words: "array[int]") -> bytes:
+    words = words[:]
+    if sys.byteorder == "little":
+        words.byteswap()
+    return words.tobytes()
 
 
 def _to_words(entries: bytes | bytearray) -> "array[int]":

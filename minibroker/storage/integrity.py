@@ -5,14 +5,16 @@ CRC alone covers neither base offset nor length nor epoch. Everything between th
 good batch is one `Damage`.
 """
 
-from collections.abc import Sequence
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 
 import attrs
 
 from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.batch import HEADER_BYTES, MAGIC, BatchHeader, decode_header, verify_crc
 from minibroker.storage.filesystem import File
-from minibroker.storage.walk import CHUNK_BYTES, BadBatch, walk_batches
+from minibroker.storage.walk import CHUNK_BYTES, BadBatch, walk_batches, walk_headers
 
 
 @attrs.frozen(kw_only=True)
@@ -45,6 +47,8 @@ class Expectation:
     """Compaction has been here."""
     epochs: tuple[tuple[int, int], ...] = ((0, 0),)
     """(leader epoch, first offset), ascending: the epoch each offset must have."""
+    anchors: "array[int] | None" = attrs.field(default=None, repr=False)
+    """The words of the offset index: (relative last offset, position) of batches, true before anything was damaged."""
 
     def epoch_at(self, offset: int) -> int:
         """The leader epoch of an offset."""
@@ -115,8 +119,40 @@ def missing_segment(expect: Expectation) -> Damage:
     return _damage(expect.segment, expect.end_offset, 0, 0, "the file of the segment is missing", expect)
 
 
-def find_batch(file: File, position: int, expect: Expectation, offset: int) -> tuple[int, BatchHeader] | None:
-    """The first good batch at or after a position that begins at or after an offset; (position, header) or None.
+Found = tuple[int, BatchHeader]
+"""Position and header of a batch."""
+
+
+def find_batch(file: File, position: int, expect: Expectation, offset: int) -> Found | None:
+    """The first good batch at or after a position that begins at or after an offset.
+
+    A good batch may also be one that a misdirected write has put into the wrong place. So one is preferred to which the
+    bad batch itself leads, or from which the chain leads to the next entry of the index (the anchors).
+    """
+    claimed = _claimed_end(file, position)
+    second_best: Found | None = None
+    interval_end = position
+    for found in _good_batches(file, position, expect, offset):
+        if second_best is not None and found[0] >= interval_end:
+            break
+        anchor = _anchor_from(expect, found[0])
+        if found[0] == claimed or anchor is None or _leads_to(file, found, anchor, expect):
+            return found
+        if second_best is None:
+            second_best, interval_end = found, anchor[0]
+    return second_best
+
+
+def _claimed_end(file: File, position: int) -> int | None:
+    """Where a batch ends by its own account."""
+    try:
+        return position + decode_header(file.pread(HEADER_BYTES, position)).size_bytes
+    except CorruptMessage:
+        return None
+
+
+def _good_batches(file: File, position: int, expect: Expectation, offset: int) -> Iterator[Found]:
+    """All good batches that may be in their place, at any position.
 
     Looks for the leader epoch and the magic that precede every CRC, so the search runs at the speed of `bytes.find`.
     """
@@ -126,11 +162,46 @@ def find_batch(file: File, position: int, expect: Expectation, offset: int) -> t
         for at in _candidates(chunk, marks):
             header = _good_batch(file, position + at, expect, offset)
             if header is not None:
-                return position + at, header
+                yield position + at, header
         if position + len(chunk) >= expect.end_position or len(chunk) < HEADER_BYTES:
             break
         position += len(chunk) - HEADER_BYTES + 1
-    return None
+
+
+def _anchor_from(expect: Expectation, position: int) -> tuple[int, int] | None:
+    """(position, last offset) of the first anchor at or after a position; None behind the last."""
+    if expect.anchors is None:
+        return None
+    words = expect.anchors
+    slot = bisect_left(range(len(words) // 2), position, key=lambda slot: words[2 * slot + 1])
+    return (words[2 * slot + 1], expect.segment + words[2 * slot]) if 2 * slot < len(words) else None
+
+
+def _leads_to(file: File, found: Found, anchor: tuple[int, int], expect: Expectation) -> bool:
+    """Whether the chain of headers from a batch arrives exactly at an anchor."""
+    offset = found[1].base_offset
+    try:
+        for at, header in walk_headers(file, found[0], expect.end_position):
+            if at >= anchor[0] or expect.complaint(header, offset) is not None:
+                return (at, header.last_offset) == anchor
+            offset = header.next_offset
+    except BadBatch:
+        pass
+    return False
+
+
+def _is_among_anchors(expect: Expectation, position: int, header: BatchHeader) -> bool:
+    """Whether the anchors before and after a position have offsets before and after those of a batch."""
+    if expect.anchors is None:
+        return True
+    words = expect.anchors
+    slot = bisect_left(range(len(words) // 2), position, key=lambda slot: words[2 * slot + 1])
+    if slot and expect.segment + words[2 * slot - 2] >= header.base_offset:
+        return False
+    if 2 * slot == len(words):
+        return True
+    last_offset = expect.segment + words[2 * slot]
+    return header.last_offset == last_offset if words[2 * slot + 1] == position else header.last_offset < last_offset
 
 
 def _candidates(chunk: bytes, marks: Sequence[bytes] | set[bytes]) -> list[int]:
@@ -150,7 +221,7 @@ def _good_batch(file: File, position: int, expect: Expectation, offset: int) -> 
         if header.size_bytes > expect.end_position - position or header.base_offset < offset:
             return None
         relaxed = attrs.evolve(expect, gaps_allowed=True)
-        if relaxed.complaint(header, offset) is not None:
+        if relaxed.complaint(header, offset) is not None or not _is_among_anchors(expect, position, header):
             return None
         verify_crc(file.pread(header.size_bytes, position))
     except CorruptMessage:

@@ -19,7 +19,7 @@ from minibroker.records.batch import BatchHeader
 from minibroker.storage import damages, reading, recovery, removal, retention, timestamps
 from minibroker.storage.errors import LogOffline, StorageError
 from minibroker.storage.files import PARTITION_METADATA, encode_partition_metadata
-from minibroker.storage.filesystem import Buffer, File, FileSystem
+from minibroker.storage.filesystem import Buffer, File, FileSystem, parent_directory
 from minibroker.storage.integrity import Damage
 from minibroker.storage.log_checkpoint import ORIGIN, Capture, LogCheckpoint, LogPosition, SegmentState
 from minibroker.storage.producer_state import ProducerState
@@ -95,7 +95,6 @@ class Log:
         metadata.truncate(0)
         metadata.pwrite(encode_partition_metadata(topic_id), 0)
         segment = Segment(fs, directory, 0, created_ms=now_ms)
-        parent = directory.rpartition("/")[0] or "."
         return cls(
             fs=fs,
             directory=directory,
@@ -106,7 +105,7 @@ class Log:
             log_end_offset=0,
             durable=LogPosition(0, 0, 0),
             unsynced_files=[metadata, segment.create()],
-            unsynced_directories=[directory, parent],
+            unsynced_directories=[directory, parent_directory(directory)],
         )
 
     @classmethod
@@ -273,13 +272,15 @@ class Log:
         An idle log is described as it is. A busy one as it was in a flush round since the last call: what is volatile
         has no place in a checkpoint.
         """
-        if not self.needs_checkpoint or self.failure is not None:
+        if self.failure is not None:
             return None
-        if not self._is_dirty and self._flushing == self.durable:
+        is_idle = not self._is_dirty and self._flushing == self.durable
+        self._capture_wanted = not is_idle
+        if not self.needs_checkpoint:
+            return None
+        if is_idle:
             self.captured = self._capture()
             self.needs_checkpoint = False
-        else:
-            self._capture_wanted = True
         captured = self.captured
         if captured is None:
             return None

@@ -111,7 +111,7 @@ class LogCheckpoint:
         content = {
             "topic_id": str(self.topic_id),
             "log_start_offset": self.log_start_offset,
-            "durable": attrs.astuple(self.durable),
+            "durable": (self.durable.offset, self.durable.segment, self.durable.position),
             "compacted_offset": self.compacted_offset,
             "segments": [_segment_to_json(segment) for segment in self.segments],
             "epochs": self.epochs,

@@ -163,9 +163,9 @@ def locate(log: "Log", offset: int) -> Located | None:
         try:
             found = _find(log, segment, offset)
         except BadBatch as bad:
-            if not damages.inspect(log, segment, bad.position):
-                raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
-            continue
+            if damages.inspect(log, segment, bad.position) or _drop_misleading_entry(segment, offset):
+                continue
+            raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
         if found is not None:
             return segment, *found
         slot += 1
@@ -213,6 +213,15 @@ def _find(log: "Log", segment: Segment, offset: int) -> tuple[int, BatchHeader] 
         if expected > offset:
             return at, header
     return None
+
+
+def _drop_misleading_entry(segment: Segment, offset: int) -> bool:
+    """Behind damage batches may lie where the index has none; an entry that leads to no batch is of no use."""
+    slot = segment.offset_index.floor(offset - segment.base_offset)
+    if slot < 0:
+        return False
+    segment.offset_index.remove(slot)
+    return True
 
 
 def _follows(header: BatchHeader, expected: int, gaps_allowed: bool) -> bool:
@@ -263,7 +272,8 @@ def _walk_log(
                 offset = header.next_offset
                 yield segment, position, header, batch
         except BadBatch as bad:
-            if not damages.inspect(log, segment, bad.position):
+            # The caller may have found the damage itself, while it had the batch before.
+            if not damages.inspect(log, segment, bad.position) and damages.damage_of(log, offset) is None:
                 raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
 
 

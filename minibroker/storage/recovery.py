@@ -30,7 +30,7 @@ from minibroker.storage.files import (
     encode_partition_metadata,
     segment_name,
 )
-from minibroker.storage.filesystem import FileSystem
+from minibroker.storage.filesystem import FileSystem, parent_directory
 from minibroker.storage.integrity import Damage, check_range, missing_segment
 from minibroker.storage.log_checkpoint import (
     NEVER_CHECKPOINTED,
@@ -216,7 +216,7 @@ class _Recovery:
         file.truncate(0)
         file.pwrite(encode_partition_metadata(topic_id), 0)
         recovered.files.append(file)
-        recovered.directories += [recovered.directory, recovered.directory.rpartition("/")[0] or "."]
+        recovered.directories += [recovered.directory, parent_directory(recovered.directory)]
 
     def _adopt_durable(self) -> None:
         """The segments below the one with the durable end; those that are not as they were are suspicious."""

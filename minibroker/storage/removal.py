@@ -3,15 +3,15 @@
 import uuid
 
 from minibroker.storage.files import DELETE, deleted_name
-from minibroker.storage.filesystem import FileSystem
+from minibroker.storage.filesystem import FileSystem, parent_directory
 
 
 def hide_partition(fs: FileSystem, directory: str, topic_id: uuid.UUID) -> str:
     """Rename a partition's directory, durably; returns the new path. From here on it is gone."""
-    parent, _, name = directory.rpartition("/")
-    hidden = f"{parent or '.'}/{deleted_name(name, topic_id)}"
+    parent = parent_directory(directory)
+    hidden = f"{parent}/{deleted_name(directory.rpartition('/')[2], topic_id)}"
     fs.rename(directory, hidden)
-    fs.sync_directory(parent or ".")
+    fs.sync_directory(parent)
     return hidden
 
 

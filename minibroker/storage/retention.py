@@ -43,10 +43,11 @@ def advance_log_start(log: "Log", offset: int) -> None:
     """`Log.advance_log_start`."""
     if offset > log.durable_end_offset:
         raise OffsetOutOfRange(f"offset {offset} of {log.name}, whose durable end is {log.durable_end_offset}")
-    if offset <= log.log_start_offset:
+    if offset < log.log_start_offset:
         return
-    log.log_start_offset = offset
-    log.needs_checkpoint = True
+    if offset > log.log_start_offset:
+        log.log_start_offset = offset
+        log.needs_checkpoint = True
     drop_segments(log)
 
 

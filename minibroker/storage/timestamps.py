@@ -77,10 +77,13 @@ def _max_candidates(log: "Log", segment: Segment, end_offset: int) -> list[Locat
             slot = segment.time_index.last_before_offset(end - segment.base_offset)
             start += segment.time_index.entry(slot)[1] if slot >= 0 else 0
     candidates: list[Located] = []
+    newest_ms = -1
     for located in read_headers(log, start, end):
-        straddles = located[2].base_offset < log.log_start_offset
-        if straddles or not candidates or located[2].max_timestamp > candidates[-1][2].max_timestamp:
+        if located[2].base_offset < log.log_start_offset:
+            candidates.append(located)  # the record that has its largest timestamp may be gone
+        elif located[2].max_timestamp > newest_ms:
             candidates.append(located)
+            newest_ms = located[2].max_timestamp
     return candidates
 
 

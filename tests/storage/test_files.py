@@ -1,0 +1,56 @@
+"""Names of files: what is built is parsed again, and nothing else is taken for one of ours."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minibroker.storage import files
+
+TOPICS = st.from_regex(r"[a-zA-Z0-9._-]{1,249}", fullmatch=True)
+
+
+@given(st.integers(0, 2**63 - 1))
+def test_segment_names(base_offset: int) -> None:
+    """Twenty digits, and back."""
+    name = files.segment_name(base_offset)
+    assert len(name) == 20
+    assert files.base_offset_of(name + files.LOG) == base_offset
+    assert files.base_offset_of(name + files.INDEX, files.INDEX) == base_offset
+
+
+@pytest.mark.parametrize("name", ["1.log", "0" * 20, "0" * 21 + ".log", "x" * 20 + ".log", "0" * 20 + ".log.tmp"])
+def test_other_names_are_no_segments(name: str) -> None:
+    """Only exactly twenty digits and the suffix."""
+    assert files.base_offset_of(name) is None
+
+
+@given(TOPICS, st.integers(0, 10**6))
+def test_partition_names(topic: str, index: int) -> None:
+    """The index follows the last dash; topics may contain dashes."""
+    assert files.parse_partition_name(files.partition_name(topic, index)) == (topic, index)
+
+
+@given(TOPICS, st.integers(0, 10**6), st.uuids())
+def test_deleted_names(topic: str, index: int, topic_id: uuid.UUID) -> None:
+    """They are no partitions any more, and fit into a directory entry."""
+    name = files.deleted_name(files.partition_name(topic, index), topic_id)
+    assert len(name) <= files.MAX_NAME_BYTES
+    assert name.endswith(files.DELETE)
+    assert files.parse_partition_name(name) is None
+
+
+@given(st.uuids())
+def test_partition_metadata(topic_id: uuid.UUID) -> None:
+    """Round trip in Kafka's format: base64 for URLs without padding."""
+    content = files.encode_partition_metadata(topic_id)
+    assert content.startswith(b"version: 0\ntopic_id: ")
+    assert b"=" not in content
+    assert files.decode_partition_metadata(content) == topic_id
+
+
+@pytest.mark.parametrize("content", [b"", b"version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA", b"version: 0\ntopic_id: AA"])
+def test_damaged_partition_metadata(content: bytes) -> None:
+    """Is None, not an exception."""
+    assert files.decode_partition_metadata(content) is None

@@ -1,0 +1,90 @@
+"""Lookups by time: exact to the record, inside compressed batches too. (test_log_model.py compares with a plain list.)"""
+
+import pytest
+
+from minibroker.records.batch import TIMESTAMP_TYPE_BIT, BatchHeader, write_header
+from minibroker.records.compression import Codec
+from minibroker.storage.log import Log
+from tests.storage.logs import NOW, append, make_batch, make_log
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_the_record_not_the_batch(codec: Codec) -> None:
+    """The first record at or after the time, in whichever batch and at whichever place."""
+    log = make_log()
+    append(log, timestamps=[NOW, NOW + 10, NOW + 20], codec=codec)
+    append(log, timestamps=[NOW + 30, NOW + 25, NOW + 40], codec=codec)
+    for after, found in [(-1, (0, 0)), (0, (0, 0)), (1, (1, 10)), (20, (2, 20)), (21, (3, 30)), (31, (5, 40))]:
+        assert log.offset_for_timestamp(NOW + after, 6) == (found[0], NOW + found[1])
+    assert log.offset_for_timestamp(NOW + 41, 6) is None
+    assert log.offset_for_timestamp(NOW + 30, 3) is None
+    assert log.offset_of_max_timestamp(6) == (5, NOW + 40)
+    assert log.offset_of_max_timestamp(3) == (2, NOW + 20)
+
+
+def test_the_first_of_equal_timestamps() -> None:
+    """Also over batches and segments."""
+    log = make_log(segment_bytes=100)
+    for _ in range(4):
+        append(log, timestamps=[NOW, NOW])
+    assert log.offset_for_timestamp(NOW, 8) == (0, NOW)
+    assert log.offset_of_max_timestamp(8) == (0, NOW)
+
+
+def test_timestamps_out_of_order() -> None:
+    """The offset decides what is first, not the time."""
+    log = make_log(index_interval_bytes=0)
+    for delta in (50, 10, 70, 20, 60):
+        append(log, timestamps=[NOW + delta])
+    assert log.offset_for_timestamp(NOW + 15, 5) == (0, NOW + 50)
+    assert log.offset_for_timestamp(NOW + 55, 5) == (2, NOW + 70)
+    assert log.offset_of_max_timestamp(5) == (2, NOW + 70)
+    assert log.offset_of_max_timestamp(2) == (0, NOW + 50)
+
+
+def test_below_the_log_start_nothing_is_found() -> None:
+    """Not even in the same batch."""
+    log = make_log()
+    append(log, timestamps=[NOW + 90, NOW + 10, NOW + 50])
+    append(log, timestamps=[NOW + 20])
+    log.flush()
+    log.advance_log_start(1)
+    assert log.offset_for_timestamp(NOW, 4) == (1, NOW + 10)
+    assert log.offset_for_timestamp(NOW + 60, 4) is None
+    assert log.offset_of_max_timestamp(4) == (2, NOW + 50)
+
+
+def test_an_empty_log() -> None:
+    """Has no times."""
+    log = make_log()
+    assert log.offset_for_timestamp(0, 0) is None
+    assert log.offset_of_max_timestamp(0) is None
+
+
+def test_records_without_timestamps() -> None:
+    """Are at no time."""
+    log = make_log()
+    append(log, timestamps=[-1])
+    assert log.offset_for_timestamp(0, 1) is None
+    assert log.offset_of_max_timestamp(1) is None
+
+
+def append_changed(log: Log, header: BatchHeader, batch: memoryview) -> None:
+    log.append(batch, write_header(batch, header), NOW)
+
+
+def test_log_append_time() -> None:
+    """All records of such a batch have the time of the batch."""
+    log = make_log()
+    batch, header = make_batch(0, timestamps=[NOW, NOW + 10])
+    append_changed(log, header._replace(attributes=TIMESTAMP_TYPE_BIT, max_timestamp=NOW + 99), batch)
+    assert log.offset_for_timestamp(NOW + 11, 2) == (0, NOW + 99)
+
+
+def test_a_batch_that_cannot_be_unpacked() -> None:
+    """Nobody looks inside what a producer compressed, so it may be garbage: its header has to do."""
+    log = make_log()
+    batch, header = make_batch(0, timestamps=[NOW, NOW + 10])
+    append_changed(log, header._replace(attributes=Codec.ZSTD), batch)
+    assert log.offset_for_timestamp(NOW + 5, 2) == (0, NOW + 10)
+    assert log.offset_of_max_timestamp(2) == (0, NOW + 10)
