@@ -66,6 +66,14 @@ def _is_before(damage: Damage, segment: Segment, offset: int) -> bool:
     return damage.segment == segment.base_offset and damage.end_offset <= offset
 
 
+def is_damaged(log: "Log", segment: Segment, position: int) -> bool:
+    """Whether a byte of a segment is known to be damaged."""
+    return any(
+        damage.segment == segment.base_offset and damage.position <= position < damage.end_position
+        for damage in log.damaged
+    )
+
+
 def next_damage_position(log: "Log", segment: Segment, offset: int) -> int | None:
     """Where the first damage beyond an offset begins in a segment; None without one."""
     return next(

@@ -8,6 +8,7 @@ good batch is one `Damage`.
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import attrs
 
@@ -15,6 +16,9 @@ from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.batch import HEADER_BYTES, MAGIC, BatchHeader, decode_header, verify_crc
 from minibroker.storage.filesystem import File
 from minibroker.storage.walk import CHUNK_BYTES, BadBatch, walk_batches, walk_headers
+
+MAX_BAD_BATCHES = 1_000
+"""In a row, before it is no use to follow their headers."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,29 +130,39 @@ Found = tuple[int, BatchHeader]
 def find_batch(file: File, position: int, expect: Expectation, offset: int) -> Found | None:
     """The first good batch at or after a position that begins at or after an offset.
 
-    A good batch may also be one that a misdirected write has put into the wrong place. So one is preferred to which the
-    bad batch itself leads, or from which the chain leads to the next entry of the index (the anchors).
+    A good batch may also be one that a misdirected write has put into the wrong place. So the one is sought to which the
+    bad batch itself leads, or from which the chain leads to the next entry of the index (the anchors). One before it is
+    taken if that one can still follow, or if there is no such one up to the anchor.
     """
-    claimed = _claimed_end(file, position)
-    second_best: Found | None = None
-    interval_end = position
+    followed = _follow_chain(file, position, expect, offset)
+    doubtful: list[Found] = []
+    anchor: tuple[int, int] | None = None
     for found in _good_batches(file, position, expect, offset):
-        if second_best is not None and found[0] >= interval_end:
+        if anchor is not None and found[0] >= anchor[0]:
             break
         anchor = _anchor_from(expect, found[0])
-        if found[0] == claimed or anchor is None or _leads_to(file, found, anchor, expect):
-            return found
-        if second_best is None:
-            second_best, interval_end = found, anchor[0]
-    return second_best
+        if found == followed or anchor is None or _leads_to(file, found, anchor, expect):
+            return next((before for before in doubtful if _precedes(before, found)), found)
+        doubtful.append(found)
+    return doubtful[0] if doubtful else None
 
 
-def _claimed_end(file: File, position: int) -> int | None:
-    """Where a batch ends by its own account."""
+def _precedes(before: Found, found: Found) -> bool:
+    return before[0] + before[1].size_bytes <= found[0] and before[1].next_offset <= found[1].base_offset
+
+
+def _follow_chain(file: File, position: int, expect: Expectation, offset: int) -> Found | None:
+    """The first good batch to which the headers from a position lead, each where the one before ends."""
     try:
-        return position + decode_header(file.pread(HEADER_BYTES, position)).size_bytes
-    except CorruptMessage:
-        return None
+        for at, header in islice(walk_headers(file, position, expect.end_position), MAX_BAD_BATCHES):
+            if expect.complaint(header, offset) is not None:
+                return None
+            if at > position and _good_batch(file, at, expect, offset) is not None:
+                return at, header
+            offset = header.next_offset
+    except BadBatch:
+        pass
+    return None
 
 
 def _good_batches(file: File, position: int, expect: Expectation, offset: int) -> Iterator[Found]:
