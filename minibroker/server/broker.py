@@ -111,6 +111,7 @@ async def serve(
 
             await _serve_connections(services, bound, data, began, started)
             nursery.cancel_scope.cancel()
+        data.mark_all_dirty()
         await flusher.drain()
         data.close()
     finally:

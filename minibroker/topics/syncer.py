@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from queue import SimpleQueue
 
 import attrs
@@ -20,7 +21,7 @@ from minibroker.topics.wakeup import ThreadSignal
 
 SYNC_THREADS = 16
 SYNC_ALL_FILES = 300
-"""From this many on, one `syncfs` is cheaper."""
+"""From this many on, directories included, one `syncfs` is cheaper."""
 
 
 def sync_points(
@@ -32,12 +33,11 @@ def sync_points(
     """
     files = {file: None for point in points for file in point.files}
     directories = {directory: None for point in points for directory in point.directories}
-    if len(files) >= SYNC_ALL_FILES and fs.can_sync_all:
-        fs.sync_all(next(iter(points)).files[0].path.rpartition("/")[0])
-    else:
-        run_all([file.sync_data for file in files])
-    for directory in directories:
-        fs.sync_directory(directory)
+    if len(files) + len(directories) >= SYNC_ALL_FILES and fs.can_sync_all:
+        fs.sync_all(next(iter(directories), None) or next(iter(files)).path.rpartition("/")[0])
+        return
+    run_all([file.sync_data for file in files])
+    run_all([partial(fs.sync_directory, directory) for directory in directories])
 
 
 @attrs.define(eq=False)
@@ -79,8 +79,8 @@ class ThreadSyncer:
             self._done.set()
 
     def _run_all(self, calls: list[Callable[[], None]]) -> None:
-        if len(calls) == 1:
-            calls[0]()
+        if len(calls) <= 1:
+            _run_in_turn(calls)
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="minibroker-sync")
