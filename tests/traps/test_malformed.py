@@ -23,7 +23,7 @@ from tests.traps.samples import CASES, Samples
 from tests.traps.talk import batch, create, describe, produce, values
 from tests.traps.wire import PATIENCE_S, Wire, request_frame
 
-FRAMES = int(os.environ.get("MINIBROKER_MALFORMED_FRAMES", 10_000_000))
+FRAMES = int(os.environ.get("MALFORMED_FRAMES", 10_000_000))
 AT_ONCE = 40
 """Connections that are open together."""
 MOST_PER_CONNECTION = 12

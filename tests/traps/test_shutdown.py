@@ -1,0 +1,92 @@
+"""An orderly end answers what was appended, waits for nobody else, and leaves nothing to recover."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from minibroker.protocol.messages.metadata import MetadataRequest
+from minibroker.protocol.messages.produce import ProduceResponse
+from tests.traps.process import BrokerProcess
+from tests.traps.talk import batch, create, fetch, fetch_request, produce_request, records_of
+from tests.traps.wire import Wire, request_frame
+
+TEN_MINUTES_MS = 600_000
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_was_appended_is_answered(tmp_path: Path, number: int) -> None:
+    """Of four hundred requests in flight as many are answered as have been appended; a restart recovers nothing."""
+    with BrokerProcess(tmp_path) as broker, Wire(broker.address) as wire:
+        create(wire, "t")
+        wire.send_bytes(
+            b"".join(request_frame(produce_request("t", batch(b"x" * 2000)), 9, index) for index in range(400))
+        )
+        assert wire.receive(ProduceResponse, 9)[0] == 0
+        broker.signal(number)
+        answered = 1
+        try:
+            while True:
+                correlation_id, response = wire.receive(ProduceResponse, 9)
+                assert correlation_id == answered
+                assert response.responses[0].partition_responses[0].error_code == ErrorCode.NONE
+                answered += 1
+        except (EOFError, ConnectionResetError):
+            pass
+        assert broker.wait() == 0
+        assert "WARNING" not in broker.log
+    with BrokerProcess(tmp_path) as broker, Wire(broker.address) as wire:
+        assert "recovered" not in broker.line
+        data = fetch(wire, fetch_request("t", 0, max_bytes=1 << 24, partition_max_bytes=1 << 24))
+        assert len(records_of(data)) == answered
+
+
+def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
+    """Nor do idle connections, half requests and peers that are in no hurry."""
+    with BrokerProcess(tmp_path, group_initial_rebalance_delay_ms=TEN_MINUTES_MS) as broker:
+        with Wire(broker.address) as poll, Wire(broker.address) as join, Wire(broker.address) as half:
+            create(poll, "t")
+            poll.send(fetch_request("t", 0, min_bytes=1, max_wait_ms=TEN_MINUTES_MS), 11)
+            join.send(
+                JoinGroupRequest(
+                    group_id="g",
+                    session_timeout_ms=10_000,
+                    rebalance_timeout_ms=TEN_MINUTES_MS,
+                    protocol_type="consumer",
+                    protocols=[JoinGroupRequestProtocol(name="range", metadata=b"")],
+                ),
+                2,
+            )
+            half.send_bytes((1 << 20).to_bytes(4, "big") + bytes(1000))
+            with Wire(broker.address) as other:
+                assert other.ask(MetadataRequest(topics=[]), 1).brokers
+            broker.signal(signal.SIGTERM)
+            assert broker.wait() == 0
+            assert poll.is_closed()
+            assert join.is_closed()
+            assert half.is_closed()
+        assert "WARNING" not in broker.log
+
+
+def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
+    """Though a peer that reads nothing is still being waited for; the status tells of the signal."""
+    with BrokerProcess(tmp_path, minibroker_shutdown_timeout_ms=TEN_MINUTES_MS) as broker:
+        host, _, port = broker.address.rpartition(":")
+        with Wire(broker.address, receive_buffer=4096) as slow, Wire(broker.address) as wire:
+            for number in range(6):
+                create(wire, f"t-{number}", partitions=50)
+            slow.sock.setblocking(False)
+            slow.sock.send(request_frame(MetadataRequest(topics=None), 12) * 2000)
+            wire.ask(MetadataRequest(topics=None), 12)
+            broker.signal(signal.SIGTERM)
+            assert wire.is_closed()
+            assert broker.process.poll() is None
+            with pytest.raises(OSError, match="refused"):
+                socket.create_connection((host, int(port)))
+            broker.signal(signal.SIGTERM)
+            assert broker.wait() == 128 + signal.SIGTERM
