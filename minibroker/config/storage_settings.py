@@ -80,6 +80,13 @@ class StorageSettings:
         "How large a batch may become when it is decompressed. Protects from small batches that unpack to gigabytes.",
         at_least=1024,
     )
+    minibroker_disk_reserve_bytes: int = long(
+        "minibroker.disk.reserve.bytes",
+        67108864,
+        "When less than this is free on the disk, producers are told to try again later, while consumers and "
+        "commits of offsets go on. 0 keeps no reserve.",
+        at_least=0,
+    )
     minibroker_partitions_max: int = integer(
         "minibroker.partitions.max",
         100000,

@@ -4,6 +4,8 @@
   Kafka, a failure under acks=0 closes the connection: there is no other way to tell.
 - A topic that does not exist is created where `auto.create.topics.enable` allows it; Kafka asks for a Metadata request.
 - v8 adds the reason and the records at fault (KIP-467), v10 the present leader (KIP-951; we are always it).
+- While the disk is short of space every batch is refused with NOT_ENOUGH_REPLICAS, which all clients try again
+  (docs/decisions/0008).
 - Left out: transactional records, with the other transaction APIs; versions 12 and 13 need them or topic ids.
 """
 
@@ -50,9 +52,7 @@ def handle(request: ProduceRequest, context: RequestContext) -> ProduceResponse 
                 appended = partition.append(_records(data, context.version), now_ms)
             except KafkaError as error:
                 if request.acks == 0:
-                    raise ProtocolError(
-                        f"cannot tell a producer with acks=0 about {error.code.name}: {error}"
-                    ) from error
+                    raise ProtocolError(f"a producer with acks=0 cannot be told of {error}") from error
                 partition_responses.append(_refusal(data.index, error))
             else:
                 ticket = max(ticket, appended.ticket)
@@ -69,6 +69,8 @@ def _partition(topic: str, data: PartitionProduceData, request: ProduceRequest, 
         raise UnsupportedVersion("expected Produce version 3 or newer: record batches of format 2")
     if request.acks not in (-1, 0, 1):
         raise InvalidRequiredAcks(f"expected acks of -1, 0 or 1, found {request.acks}")
+    if context.services.catalog.short_of_space:
+        raise NotEnoughReplicas("the disk is full but for a reserve (minibroker.disk.reserve.bytes): try again later")
     if topic in INTERNAL_TOPICS:
         raise InvalidTopicException(f"{topic} is the broker's own")
     catalog = context.services.catalog

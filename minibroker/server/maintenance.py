@@ -1,4 +1,4 @@
-"""What a broker does beside the traffic: checkpoints, late flushes, retention, compaction, removals.
+"""What a broker does beside the traffic: checkpoints, late flushes, retention, compaction, removals, free space.
 
 Each job fails alone and is tried again at its next turn: a disk that is full today has space tomorrow. Only what makes
 the page cache untrustworthy (SyncFailed) and bugs of ours (AssertionError) end the broker.
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 SETTLED_PARTITIONS = 50
 """How many partitions a job looks at before it lets the traffic in."""
+FASTEST_BYTES_PER_S = 1 << 30
+"""As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
+SHORTEST_SPACE_S = 0.05
+LONGEST_SPACE_S = 5.0
 
 
 @attrs.define(eq=False)
@@ -45,6 +49,8 @@ class Maintenance:
                 self._repeat, settings.log_flush_offset_checkpoint_interval_ms, self.save_checkpoint, "checkpoint"
             )
             nursery.start_soon(self._repeat, settings.log_retention_check_interval_ms, self.retain, "retention")
+            if settings.minibroker_disk_reserve_bytes:
+                nursery.start_soon(self.run_watching_space)
             if settings.log_cleaner_enable:
                 nursery.start_soon(self._repeat, max(1, settings.log_cleaner_backoff_ms), self.compact, "compaction")
 
@@ -57,6 +63,29 @@ class Maintenance:
                 raise
             except StorageError as error:
                 logger.error("%s failed and is tried again later: %s", name, error)
+
+    async def run_watching_space(self) -> None:
+        """Look at the free space for ever; the less there is above the reserve, the more often."""
+        while True:
+            pause_s = self.check_space()
+            await trio.sleep(pause_s)
+
+    def check_space(self) -> float:
+        """Hold producers back, or let them go on; return in how many seconds to look again."""
+        data = self.data
+        reserve = data.settings.minibroker_disk_reserve_bytes
+        free = data.fs.free_bytes(data.directory.path)
+        catalog = data.catalog
+        if catalog.short_of_space:
+            if free >= reserve + reserve // 4:  # not back and forth at every segment that is deleted
+                catalog.short_of_space = False
+                logger.info("producing goes on: %d bytes are free again", free)
+        elif free < reserve:
+            catalog.short_of_space = True
+            logger.warning(
+                "producers are told to try again later: of the disk %d bytes are free, %d in reserve", free, reserve
+            )
+        return min(LONGEST_SPACE_S, max(SHORTEST_SPACE_S, (free - reserve) / FASTEST_BYTES_PER_S))
 
     async def save_checkpoint(self) -> None:
         """Flush what topics with Kafka's promise hold back, and write down what is durable. Raises StorageError."""

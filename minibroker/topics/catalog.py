@@ -88,6 +88,8 @@ class Catalog:
     open_partition: OpenPartition
     remove_topic: Callable[[Topic], None]
     """Removes the files of a deleted topic; called once the deletion is durable."""
+    short_of_space: bool = False
+    """Whether producers are to try again later, because less is free on the disk than is kept in reserve."""
     topics: dict[str, Topic] = attrs.field(factory=dict)
     """All topics that clients can name, `__cluster_metadata` included."""
     _by_id: dict[UUID, Topic] = attrs.field(factory=dict)
