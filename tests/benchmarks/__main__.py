@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import shlex
 import sys
@@ -62,8 +61,8 @@ def run_case(case: Case, bench: Bench, results: Results, rounds: int, path: Path
     for _ in range(len(results.of(case.name)), rounds):
         round_ = {}
         for side, turn in tuple(sides.items()):
-            os.sync()  # what the turn before left to be written is not this turn's business
             try:
+                bench.settle()
                 round_[side] = turn(bench)
                 results.errors.pop(f"{case.name}/{side}", None)
             except (BenchmarkError, LoadError) as error:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Final
 
 import attrs
 
+from minibroker.load.process import ProcessReading, read_process
 from minibroker.load.specs import FetchSpec, ProduceSpec, Span
 from minibroker.load.topics import temporary_topic
 from tests.benchmarks.brokers import KafkaPeer, our_broker
@@ -24,6 +27,11 @@ LIMIT: Final = "limit"
 
 SYNCED: Final = {"flush.messages": "1"}
 """The topic setting by which Kafka makes the promise that our broker always makes: on disk before the answer."""
+
+SETTLE_PATIENCE_S: Final = 15.0
+LOOK_S: Final = 0.1
+REST_SHARE: Final = 0.15
+"""A broker that uses less of a core than this has nothing left to do."""
 
 Sample = dict[str, float]
 """The figures of one turn of one side."""
@@ -92,9 +100,26 @@ class Bench:
     def topic(
         self, broker: BrokerProcess, partitions: int = 1, configs: Mapping[str, str] | None = None
     ) -> Iterator[str]:
-        """A topic for one turn."""
+        """A topic for one turn, which begins once what its creation set off is over."""
         with temporary_topic(broker.address, self.fresh("benchmark"), partitions, configs) as name:
+            self.settle()
             yield name
+
+    def settle(self) -> None:
+        """Wait until the brokers are at rest and the disk has what was written: turns must not pay for each other."""
+        os.sync()
+        deadline = time.monotonic() + SETTLE_PATIENCE_S
+        while time.monotonic() < deadline and not self._is_at_rest():
+            pass
+
+    def _is_at_rest(self) -> bool:
+        before = self._readings()
+        time.sleep(LOOK_S)
+        used = [after.cpu_s - at.cpu_s for at, after in zip(before, self._readings(), strict=True) if at and after]
+        return all(cpu_s < REST_SHARE * LOOK_S for cpu_s in used)
+
+    def _readings(self) -> list[ProcessReading | None]:
+        return [read_process(process.pid) for process in self._brokers.values() if process.process is not None]
 
     def _warm(self, broker: BrokerProcess) -> None:
         """Let a JVM compile what it will need; ours gets the same, so that neither has an excuse."""
