@@ -27,6 +27,7 @@ from trio._core import _run
 from minibroker.config.load import structure
 from minibroker.config.settings import BrokerSettings
 from minibroker.server.broker import serve
+from minibroker.storage.errors import StorageError
 from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import FlushPoint
 from minibroker.topics.clock import Clock
@@ -113,8 +114,10 @@ class Lives:
 
     seed: int
     settings: BrokerSettings = attrs.field(factory=lambda: structure(SETTINGS))
-    examined_per_cut: int = 4
+    examined_per_cut: int = 8
     steps_per_life: int = 200
+    failures: dict[int, int] = attrs.field(factory=dict)
+    """Step of the next life's disk -> the error number that it fails with."""
     rng: random.Random = attrs.field(init=False)
     world: World = attrs.field(init=False)
     clients: list[Client] = attrs.field(init=False)
@@ -142,11 +145,16 @@ class Lives:
 
     def run(self, lives: int) -> None:
         """Live, die, be examined, `lives` times."""
-        with one_thread(), quiet():
-            self._prepare()
-            for _ in range(lives):
-                self.live()
-                self.end()
+        # Small blocks of producer ids, so that they are often reserved.
+        with one_thread(), quiet(), mock.patch("minibroker.topics.producer_ids.BLOCK", 2):
+            try:
+                self._prepare()
+                for _ in range(lives):
+                    self.live()
+                    self.end()
+            except (Exception, BaseExceptionGroup) as error:
+                causes = ", ".join(repr(leaf) for leaf in leaves(error) if not isinstance(leaf, PowerCut))
+                raise AssertionError(f"seed {self.seed}: {causes}") from error
 
     def _prepare(self) -> None:
         data = open_disk(self.disk, self.settings, self.world.now_ms_of_life(0))
@@ -163,15 +171,19 @@ class Lives:
         """Run a broker and its clients until something ends it."""
         clock = trio.testing.MockClock(autojump_threshold=0)
         self.disk.cut_at = self.rng.randrange(1, self.steps_per_life)
+        self.disk.failures, self.failures = self.failures, {}
+        self.world.storage_may_fail = bool(self.disk.failures)
         _run._r = random.Random(self.rng.getrandbits(32))
         with mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True):
             try:
                 trio.run(self._live, clock=clock)
-            except BaseExceptionGroup as group:
-                if not all(isinstance(error, PowerCut) for error in leaves(group)):
+            except BaseException as error:
+                if not all(self._may_end(leaf) for leaf in leaves(error)):
                     raise
-            except PowerCut:
-                pass
+
+    def _may_end(self, error: BaseException) -> bool:
+        """Whether a broker may end with this: a disk that fails can no longer be trusted."""
+        return isinstance(error, PowerCut) or (self.world.storage_may_fail and isinstance(error, StorageError))
 
     async def _live(self) -> None:
         ids = random.Random(self.rng.getrandbits(32))
@@ -233,7 +245,7 @@ class Lives:
                 continue
             break
         anomalies = self.world.history.check(found)
-        assert not anomalies, f"seed {self.seed}: {describe(anomalies)}"
+        assert not anomalies, describe(anomalies)
 
 
 def describe(anomalies: Sequence[Anomaly]) -> str:
@@ -263,13 +275,13 @@ def clone(disk: SimulatedDisk) -> SimulatedDisk:
     return SimulatedDisk(root, now_ms=disk.now_ms)
 
 
-def leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    """All errors in a group."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from leaves(error)
-        else:
-            yield error
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group, or the one that is none."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
 
 
 async def _run_inline(call: Any, *arguments: Any, **options: Any) -> Any:

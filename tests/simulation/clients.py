@@ -72,7 +72,8 @@ class IdempotentProducer(Client):
 
     async def session(self, link: Link) -> None:
         """Send what is in flight again, then more."""
-        if self.producer is None:
+        if self.producer is None or (not self.in_flight and self.world.rng.random() < 0.5):
+            self.sequences.clear()  # a new process of the application
             response = await link.ask(InitProducerIdRequest(transactional_id=None), 4)
             if response.error_code:
                 _expect_storage_error(self.world, self.name, response.error_code)
@@ -88,6 +89,8 @@ class IdempotentProducer(Client):
                 self._send(link, self._new_batch())
             if rng.random() < 0.02:
                 return
+            if not self.in_flight and rng.random() < 0.1:
+                return
             if self.in_flight and not await self._hear(self.in_flight[0]):
                 return
             await self.world.pause()
@@ -95,7 +98,9 @@ class IdempotentProducer(Client):
     def _new_batch(self) -> Sent:
         rng = self.world.rng
         place = rng.choice(self.places)
-        prefixes = [f"k{rng.randrange(3)}" if self.keyed else "" for _ in range(rng.randint(1, 3))]
+        prefixes = [
+            f"k{rng.choice((0, 1, 2, rng.randrange(20)))}" if self.keyed else "" for _ in range(rng.randint(1, 3))
+        ]
         values = [self.world.new_value(prefix) for prefix in prefixes]
         sequence = self.sequences.get(place, 0)
         self.sequences[place] = sequence + len(values)
