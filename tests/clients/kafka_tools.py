@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,6 +43,16 @@ class KafkaTools:
         done = self._attempt(tool, arguments, stdin)
         assert done.returncode == 0, f"{tool} {arguments}:\n{done.stdout}\n{done.stderr}"
         return done.stdout
+
+    def dump(self, *arguments: str) -> str:
+        """What DumpLogSegments writes, faults included, of which it tells on standard error.
+
+        Not included is its complaint that the first offset of a segment does not follow -1.
+        """
+        done = self._attempt("DumpLogSegments", arguments)
+        assert done.returncode == 0, f"{arguments}:\n{done.stdout}\n{done.stderr}"
+        complaint = r"Non-consecutive offsets in \S+\n  -1 is followed by \d+\n"
+        return done.stdout + re.sub(complaint, "", done.stderr)
 
     def refused(self, tool: str, *arguments: str) -> str:
         """What a tool writes that must fail."""

@@ -175,7 +175,7 @@ def test_dump_log_segments_finds_no_fault(tools: KafkaTools, tmp_path: Path) -> 
         )
         assert len(files) > 3
         assert any(path.suffix == ".index" and path.stat().st_size for path in files)
-        dumped = tools.run("DumpLogSegments", "--deep-iteration", "--files", ",".join(map(str, files)))
+        dumped = tools.dump("--deep-iteration", "--files", ",".join(map(str, files)))
         _assert_faultless(dumped)
         found = [int(offset) for offset in re.findall(r"^\| offset: (\d+)", dumped, re.MULTILINE)]
         assert found == list(range(400))
@@ -189,7 +189,7 @@ def test_dump_log_segments_understands_committed_offsets(tools: KafkaTools, tmp_
         read = ("consumer.ConsoleConsumer", *server, "--topic", "t", "--from-beginning", "--max-messages", "3")
         tools.run(*read, "--group", "readers")
     log = tmp_path / "__consumer_offsets-0" / f"{0:020}.log"
-    dumped = tools.run("DumpLogSegments", "--offsets-decoder", "--files", str(log))
+    dumped = tools.dump("--offsets-decoder", "--files", str(log))
     _assert_faultless(dumped)
     assert re.search(r'"group":"readers","topic":"t","partition":0.*"offset":3', dumped)
     assert re.search(r'"group":"readers".*"protocolType":"consumer"', dumped)
