@@ -227,13 +227,14 @@ class Connection:
 
     def _must_pause(self) -> bool:
         """Whether too many requests are in flight, or too much waits for a peer that does not read, to start another."""
-        unsent = self._unsent_bytes
+        unsent = self._queued_bytes + self._outbox.held_bytes
         if unsent > NEGLIGIBLE_BYTES:
             self._account()
+        budget = self.budget
         return (
             len(self._answers) >= self.limits.max_in_flight
             or unsent > self.limits.max_unsent_bytes
-            or not self.budget.allows(self)
+            or (budget.held_bytes >= budget.limit_bytes and not budget.allows(self))
         )
 
     async def _pause(self) -> None:

@@ -30,6 +30,8 @@ class Sendable:
     @classmethod
     def of(cls, parts: list[Buffer | FileSlice], ticket: int = 0) -> Sendable:
         """Of the parts of a response."""
+        if len(parts) == 1 and type(parts[0]) is bytearray:
+            return cls(parts, ticket, len(parts[0]))
         return cls(parts, ticket, sum([len(part) for part in parts if not isinstance(part, FileSlice)]))
 
 

@@ -133,6 +133,7 @@ async def run_accepting(
                 await trio.sleep(BACK_OFF_S)
             else:
                 accepted(connection)
+                await trio.lowlevel.checkpoint()  # however many come, those who are in have their turn
     finally:
         spare.close()
 
