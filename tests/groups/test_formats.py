@@ -180,3 +180,31 @@ def test_values_that_are_none_are_refused(value: str) -> None:
     """Nothing, an unknown version, a cut value and a negative length."""
     with pytest.raises(ProtocolError):
         decode(OFFSET_KEY, bytes.fromhex(value))
+
+
+def test_a_group_that_kafka_wrote() -> None:
+    """Bytes of a Kafka 4.3.1: they are read, and written again just so."""
+    value = bytes.fromhex(
+        "00030008636f6e73756d657200000001000572616e67650026692d35396634376365342d663863372d346434652d393665352d306238"
+        "303333333261666139000001a212d7611e000000010026692d35396634376365342d663863372d346434652d393665352d3062383033"
+        "33333261666139000169000163000a2f3132372e302e302e31000493e00000afc8000000190003000000010003746f70000000000000"
+        "0000ffffffff0000000000170000000000010003746f70000000010000000000000000"
+    )
+    record = decode(GROUP_KEY, value)
+    assert isinstance(record, GroupRecord)
+    assert record.value is not None
+    (member,) = record.value.members
+    assert (record.value.generation, record.value.leader, member.group_instance_id, member.client_host) == (
+        1,
+        "i-59f47ce4-f8c7-4d4e-96e5-0b803332afa9",
+        "i",
+        "/127.0.0.1",
+    )
+    assert encode(record) == (GROUP_KEY, value)
+
+
+def test_an_offset_that_kafka_wrote() -> None:
+    """Bytes of a Kafka 4.3.1, which writes version 4 with the topic's id."""
+    value = "0004000000000000000100000000036d00000001a212d761e3010010a2e3ab256e9246229d495445a368913d"
+    expected = CommittedOffset(offset=1, leader_epoch=0, metadata="m\0", commit_timestamp_ms=1795612434915)
+    assert decode(OFFSET_KEY, bytes.fromhex(value)) == OffsetRecord("g", "top", 7, expected)
