@@ -37,7 +37,7 @@ async def test_a_held_join_does_not_hold_the_broker() -> None:
                 assert await stream.receive_some() == b""
 
             nursery.start_soon(join)
-            while machine.state_of("g").value != "PreparingRebalance":  # noqa: ASYNC110  (nobody tells)
+            while machine.state_of("g").value != "PreparingRebalance":
                 await trio.lowlevel.checkpoint()
             broker.running.stop()
         assert answers[0].error_code == ErrorCode.NOT_COORDINATOR
