@@ -110,6 +110,11 @@ class ProducerState:
         if len(batches) > REMEMBERED_BATCHES:
             del batches[0]
 
+    def await_first(self, header: BatchHeader, now_ms: int) -> None:
+        """A batch could not be written. If a producer has begun with it, those in flight behind it must not come first."""
+        if header.producer_id != NO_PRODUCER_ID and header.base_sequence == 0:
+            self.entries.setdefault(header.producer_id, ProducerEntry(header.producer_epoch, now_ms))
+
     def expire(self, now_ms: int, expiration_ms: int) -> None:
         """Forget producers not seen for `expiration_ms`. `now_ms` must be a clock that does not jump."""
         idle = [key for key, entry in self.entries.items() if now_ms - entry.last_seen_ms >= expiration_ms]

@@ -135,6 +135,7 @@ class Partition:
         try:
             self.log.append(batch, header, now_ms)
         except StorageError as error:
+            self.log.producer_state.await_first(header, now_ms)
             raise self._offline(error) from error
         if self.settings.durable_before_visible:
             self._dirty_ticket = self.flusher.mark_dirty(self)

@@ -116,6 +116,8 @@ class Lives:
     settings: BrokerSettings = attrs.field(factory=lambda: structure(SETTINGS))
     examined_per_cut: int = 8
     steps_per_life: int = 200
+    seconds: Sequence[float] = (0.05, 0.3, 1.0)
+    """How long a life may last that nothing cuts short."""
     failures: dict[int, int] = attrs.field(factory=dict)
     """Step of the next life's disk -> the error number that it fails with."""
     rng: random.Random = attrs.field(init=False)
@@ -173,6 +175,8 @@ class Lives:
         self.disk.cut_at = self.rng.randrange(1, self.steps_per_life)
         self.disk.failures, self.failures = self.failures, {}
         self.world.storage_may_fail = bool(self.disk.failures)
+        if self.world.storage_may_fail:
+            self.disk.cut_at = None
         _run._r = random.Random(self.rng.getrandbits(32))
         with mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True):
             try:
@@ -198,7 +202,7 @@ class Lives:
                 self.world.nursery = nursery
                 for client in self.clients:
                     nursery.start_soon(client.run)
-                await trio.sleep(self.rng.choice((0.05, 0.3, 1.0)))
+                await trio.sleep(self.rng.choice(self.seconds))
                 if self.rng.random() < 0.5:
                     running, self.world.broker = self.world.broker, None
                     assert running is not None
@@ -223,13 +227,14 @@ class Lives:
         """Examine what may be left, and choose where to go on."""
         self.world.wall_offset_ms += 10_000
         self.world.trace_between_lives(self.disk.steps, self.disk.is_off)
-        if not self.disk.is_off:
+        is_cut = self.disk.is_off or self.world.storage_may_fail
+        if not is_cut:
             left = [self.disk.restarted()]
         else:
             left = [survivors(self.disk, self.rng) for _ in range(self.examined_per_cut)]
         for disk in left:
             self.examine(disk)
-        self.disk = MainsDisk.of(survivors(left[-1], self.rng) if self.disk.is_off else left[-1].restarted())
+        self.disk = MainsDisk.of(survivors(left[-1], self.rng) if is_cut else left[-1].restarted())
 
     def examine(self, disk: SimulatedDisk) -> None:
         """Recover a copy, perhaps with more power cuts on the way, and hold what is there against the history."""

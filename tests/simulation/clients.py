@@ -73,7 +73,6 @@ class IdempotentProducer(Client):
     async def session(self, link: Link) -> None:
         """Send what is in flight again, then more."""
         if self.producer is None or (not self.in_flight and self.world.rng.random() < 0.5):
-            self.sequences.clear()  # a new process of the application
             response = await link.ask(InitProducerIdRequest(transactional_id=None), 4)
             if response.error_code:
                 _expect_storage_error(self.world, self.name, response.error_code)
@@ -81,6 +80,7 @@ class IdempotentProducer(Client):
             self.world.history.give_producer_id(response.producer_id, response.producer_epoch)
             self.world.trace(self.name, response.producer_id)
             self.producer = (response.producer_id, response.producer_epoch)
+            self.sequences.clear()
         for sent in self.in_flight:
             self._send(link, sent)
         rng = self.world.rng

@@ -79,7 +79,10 @@ class World:
         assert self.nursery is not None
         wire = Wire(random.Random(self.rng.getrandbits(32)), self.has_power)
         link = Link(wire, client_id, lingers=client_id.startswith("producer"))
-        self.broker.connections.start(wire, ENDPOINT)
+        try:
+            self.broker.connections.start(wire, ENDPOINT)
+        except RuntimeError:  # it is ending
+            await trio.sleep_forever()
         self.nursery.start_soon(link.run)
         return link
 

@@ -157,6 +157,16 @@ def test_a_snapshot_is_the_state(steps: list[tuple[int, int, int, bool]]) -> Non
     assert restored.entries != state.entries
 
 
+def test_a_first_batch_that_could_not_be_written_is_awaited() -> None:
+    """What was in flight behind it is refused until it has come; else it never could."""
+    state = ProducerState()
+    state.await_first(header(0, 0, 2), 0)
+    assert answer(state, header(0, 2)) is GAP
+    assert answer(state, header(0, 0, 2)) is APPEND
+    state.update(header(0, 0, 2), 0)
+    assert answer(state, header(0, 2)) is APPEND
+
+
 def answer(state: ProducerState, batch: BatchHeader) -> object:
     """What `check` does."""
     try:
