@@ -44,8 +44,9 @@ def read_payload(batch: Buffer, header: BatchHeader, max_bytes: int) -> bytes:
 def read_records(batch: Buffer, *, max_bytes: int, header: BatchHeader | None = None) -> list[Record]:
     """Decode all records of a batch whose CRC is already checked, control records included.
 
-    `header` is the batch's own, from whoever has decoded it already. `max_bytes` bounds the decompressed size. Raises CorruptMessage for a damaged or too large stream, InvalidRecord for
-    records that do not fill it exactly, UnsupportedCompressionType.
+    `header` is the batch's own, from whoever has decoded it already. `max_bytes` bounds the decompressed size. Raises
+    CorruptMessage for a damaged or too large stream, InvalidRecord for records that do not fill it exactly,
+    UnsupportedCompressionType.
     """
     if header is None:
         header = decode_header(batch)

@@ -98,7 +98,7 @@ class BrokerThread:
     def _run(self, started: Future[TestBroker]) -> None:
         try:
             trio.run(self._serve, started)
-        except BaseException as error:  # noqa: BLE001: handed to the thread that waits for it
+        except BaseException as error:  # handed to the thread that waits for it
             if started.done():
                 self._ended.set_exception(error)
             else:

@@ -74,7 +74,7 @@ class ThreadSyncer:
         while (points := self._jobs.get()) is not None:
             try:
                 sync_points(self._fs, points, self._run_all)
-            except BaseException as error:  # noqa: BLE001: whatever it is, the waiting task has to hear of it
+            except BaseException as error:  # whatever it is, the waiting task has to hear of it
                 self._failure = error
             self._done.set()
 

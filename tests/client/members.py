@@ -31,7 +31,7 @@ class Member:
         def run() -> None:
             try:
                 work(self)
-            except BaseException as error:  # noqa: BLE001: raised by stop, in the test's thread
+            except BaseException as error:  # raised by stop, in the test's thread
                 self.problem = error
 
         self._thread = threading.Thread(target=run, daemon=True)

@@ -65,7 +65,7 @@ class Load:
     def _run(self, client: Any) -> None:
         try:
             client.run()
-        except BaseException as error:  # noqa: BLE001: told to whoever runs the test
+        except BaseException as error:  # told to whoever runs the test
             self.failures.append(f"{client!r}: {error!r}")
 
     def wait_acked(self, more: int) -> None:
