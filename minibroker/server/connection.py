@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 
 YIELD_BYTES = 1 << 20
 """A peer that asks without pause lets the others in after this much, answers included."""
-REQUEST_COST_BYTES = 1 << 14
-"""What a request counts for there, however small it is."""
+YIELD_S = 0.005
+"""Or after its requests have taken this long: a small one may have us unpack and visit a million records."""
 LEAST_RECEIVED_BYTES = 4096
 """However short memory is, a receive may bring this much."""
 NEGLIGIBLE_BYTES = 1024
@@ -166,8 +166,8 @@ class Connection:
                 if (frame := self.inbox.next_frame()) is None:
                     break
                 self._unfinished_since = 0.0
-                taken += REQUEST_COST_BYTES + self._start(frame)
-                if taken >= YIELD_BYTES:
+                taken += self._start(frame)
+                if taken >= YIELD_BYTES or trio.current_time() - self.last_active > YIELD_S:
                     taken = await self._yield()
             if taken >= YIELD_BYTES or (self.budget.exceeded and self.inbox.unfinished_bytes):
                 taken = await self._yield()

@@ -146,6 +146,30 @@ async def test_only_so_many_requests_are_in_flight(
     assert peer.take() == b"." * 10_000
 
 
+async def test_requests_that_take_long_let_others_in(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A peer that has sent a hundred of them, in a few bytes, does not keep another waiting for more than one."""
+    handled = []
+
+    def handle(frame: bytes) -> bytes:
+        handled.append(frame)
+        if frame == b"heavy":
+            autojump_clock.jump(1.0)
+        return frame
+
+    bench = Bench(handle)
+    heavy, light = Peer(), Peer()
+    for peer, content, count in ((heavy, b"heavy", 100), (light, b"light", 3)):
+        for _ in range(count):
+            peer.send_frame(content)
+        nursery.start_soon(bench.connection(peer).run)
+    await settle()
+    assert handled.count(b"heavy") == 100
+    assert handled.index(b"light") <= 2
+    assert [place for place, frame in enumerate(handled) if frame == b"light"][-1] <= 10
+
+
 async def test_memory_in_flight_is_bounded_and_small_requests_do_not_notice(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibroker.protocol.errors import ErrorCode
-from minibroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol
+from minibroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
 from minibroker.protocol.messages.metadata import MetadataRequest
 from minibroker.protocol.messages.produce import ProduceResponse
 from tests.traps.process import BrokerProcess
@@ -47,7 +47,7 @@ def test_what_was_appended_is_answered(tmp_path: Path, number: int) -> None:
 
 
 def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
-    """Nor do idle connections, half requests and peers that are in no hurry."""
+    """Nor do half requests. Who waits to join is told to find another coordinator: the one that will be back."""
     with BrokerProcess(tmp_path, group_initial_rebalance_delay_ms=TEN_MINUTES_MS) as broker:
         with Wire(broker.address) as poll, Wire(broker.address) as join, Wire(broker.address) as half:
             create(poll, "t")
@@ -68,6 +68,7 @@ def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
             broker.signal(signal.SIGTERM)
             assert broker.wait() == 0
             assert poll.is_closed()
+            assert join.receive(JoinGroupResponse, 2)[1].error_code == ErrorCode.NOT_COORDINATOR
             assert join.is_closed()
             assert half.is_closed()
         assert "WARNING" not in broker.log
