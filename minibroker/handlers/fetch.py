@@ -66,7 +66,7 @@ class _Fetch:
     def read(self) -> tuple[FetchResponse, bool]:
         """Return the response as of now, and whether it need not wait for more."""
         self.unchecked = []
-        left = self.request.max_bytes
+        left = min(self.request.max_bytes, self.catalog.settings.fetch_max_bytes)
         found = 0
         failed = False
         topics = []

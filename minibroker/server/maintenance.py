@@ -67,11 +67,15 @@ class Maintenance:
     async def run_watching_space(self) -> None:
         """Look at the free space for ever; the less there is above the reserve, the more often."""
         while True:
-            pause_s = self.check_space()
+            try:
+                pause_s = self.check_space()
+            except StorageError as error:
+                logger.error("the free space cannot be told: %s", error)
+                pause_s = LONGEST_SPACE_S
             await trio.sleep(pause_s)
 
     def check_space(self) -> float:
-        """Hold producers back, or let them go on; return in how many seconds to look again."""
+        """Hold producers back, or let them go on; return in how many seconds to look again. Raises StorageError."""
         data = self.data
         reserve = data.settings.minibroker_disk_reserve_bytes
         free = data.fs.free_bytes(data.directory.path)

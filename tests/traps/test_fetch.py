@@ -78,6 +78,15 @@ def test_limits_hold_back_whole_batches(wire: Wire, topic: str) -> None:
     assert len(records_of(fetch(wire, fetch_request(topic, 0, max_bytes=3 * size - 1)))) == 2
 
 
+def test_fetch_max_bytes_holds_whatever_is_asked_for(topic: str) -> None:
+    """The broker's own limit: one batch is always given."""
+    size = len(batch(b"x" * 1000))
+    with BrokerThread({"fetch.max.bytes": 2 * size}) as broker, Wire(broker.address) as wire:
+        for _ in range(3):
+            produce(wire, topic, batch(b"x" * 1000))
+        assert len(records_of(fetch(wire, fetch_request(topic, 0)))) == 2
+
+
 def test_sessions_are_answered_with_session_0(wire: Wire, topic: str) -> None:
     """Trap 4: a client that asks for a session (epoch 0) hears of none; one that claims one is told so."""
     create(wire, topic)
