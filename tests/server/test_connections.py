@@ -25,11 +25,12 @@ IDLE_S = 60
 def make_connections(nursery: trio.Nursery, **settings: int) -> Connections:
     """Connections of a broker that has no topics."""
     texts = {name.replace("_", "."): value for name, value in settings.items()}
+    settings = structure(texts)
     services = SimpleNamespace(
-        settings=structure(texts),
+        settings=settings,
         flusher=Flusher(cast(Any, None)),
         clock=Clock(),
-        catalog=SimpleNamespace(topics={}),
+        catalog=SimpleNamespace(topics={}, settings=settings),
     )
     return Connections(cast(Any, services), nursery)
 
