@@ -222,12 +222,12 @@ def _replay(log: Log, state: MetadataState) -> None:
     """Replay the metadata log. Raises StorageError: without it nothing is known, and nothing can be served."""
     if log.failure is not None:
         raise log.failure
-    if log.damaged:
-        raise CorruptLog(f"{log.directory} is damaged: {log.damaged[0]}")
     for _, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
         for record in read_records(batch, max_bytes=log.settings.max_decompressed_bytes):
             assert record.key is not None, "the metadata log is keyed"
             state.replay(record.key, record.value)
+    if log.damaged:  # the reading goes around damage, and takes note of what it finds
+        raise CorruptLog(f"{log.directory} is damaged: {log.damaged[0]}")
 
 
 async def _flush_recovered(data: Data) -> None:
