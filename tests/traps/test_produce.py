@@ -14,6 +14,7 @@ from minibroker.protocol.messages.metadata import MetadataRequest
 from minibroker.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
 from minibroker.records.batch import HEADER_BYTES, compute_crc
 from minibroker.records.compression import Codec
+from minibroker.records.validation import MAX_RECORDS
 from minibroker.testing import BrokerThread
 from tests.traps.talk import batch, create, offset_at, produce, produce_request, values
 from tests.traps.wire import Wire
@@ -256,3 +257,12 @@ def test_a_producer_id_is_never_given_out_twice() -> None:
             broker.stop()
             broker.start()
     assert len(set(ids)) == 18
+
+
+def test_a_batch_has_a_bounded_number_of_records(wire: Wire, topic: str) -> None:
+    """A compressed megabyte could claim many millions, which would cost whoever has to visit them minutes."""
+    create(wire, topic)
+    claim = batch(b"x" * 1000, codec=Codec.GZIP)
+    claim[LAST_OFFSET_DELTA_POSITION : LAST_OFFSET_DELTA_POSITION + 4] = MAX_RECORDS.to_bytes(4, "big")
+    claim[HEADER_BYTES - 4 : HEADER_BYTES] = (MAX_RECORDS + 1).to_bytes(4, "big")
+    assert produce(wire, topic, with_crc(claim)).error_code == ErrorCode.INVALID_RECORD
