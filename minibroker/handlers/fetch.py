@@ -20,6 +20,7 @@ from minibroker.handlers.leader_epoch import check_leader_epoch
 from minibroker.protocol.errors import (
     ErrorCode,
     FetchSessionIdNotFound,
+    InvalidRequest,
     KafkaError,
     OffsetOutOfRange,
     UnknownTopicId,
@@ -38,18 +39,32 @@ from minibroker.topics.partition import Partition
 
 READ_COMMITTED = 1
 FULL_EPOCHS = (0, -1)
+CHECKED_PARTITIONS = 100
+"""A request for more partitions than this may name none of them twice: a long poll reads all of them at each wake-up."""
 
 
 def handle(request: FetchRequest, context: RequestContext) -> Reply:
     """Read what there is; wait if that is too little."""
     if request.session_epoch not in FULL_EPOCHS:
         raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
+    _check_repetitions(request)
     deadline = context.services.clock.now() + request.max_wait_ms / 1000
     fetch = _Fetch(request, context.version, context.services.catalog)
     response, done = fetch.read()
     if (done or request.max_wait_ms <= 0) and not fetch.unchecked:
         return response
     return fetch.wait(deadline)
+
+
+def _check_repetitions(request: FetchRequest) -> None:
+    """Raise InvalidRequest for a long list that repeats itself."""
+    count = sum([len(topic.partitions) for topic in request.topics])
+    if count > CHECKED_PARTITIONS:
+        named = {
+            (topic.topic, topic.topic_id, wanted.partition) for topic in request.topics for wanted in topic.partitions
+        }
+        if len(named) < count:
+            raise InvalidRequest(f"expected {count} different partitions, found {len(named)}")
 
 
 @attrs.define(eq=False)

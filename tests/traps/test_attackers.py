@@ -20,7 +20,7 @@ from minibroker.protocol.messages.list_offsets import (
 from minibroker.protocol.messages.metadata import MetadataRequest, MetadataResponse
 from minibroker.records.compression import Codec
 from minibroker.testing import BrokerThread
-from tests.traps.talk import NOW_MS, batch, create, offset_at, produce, values
+from tests.traps.talk import NOW_MS, batch, create, fetch_request, offset_at, produce, values
 from tests.traps.wire import Wire, request_frame
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -187,6 +187,17 @@ def test_many_offsets_by_time_leave_others_their_turn(broker: BrokerThread, hone
         answered, response = wire.receive(ListOffsetsResponse, 7)
         assert answered == correlation_id
         assert {part.offset for part in response.topics[0].partitions} == {10_000}
+
+
+@pytest.mark.parametrize("version", [4, 11])
+def test_a_long_poll_does_not_read_a_partition_a_thousand_times(honest: Wire, topic: str, version: int) -> None:
+    """Each wake-up would; Kafka takes only one of them, we take none."""
+    create(honest, f"{topic}-2")
+    request = fetch_request(f"{topic}-2", 0, min_bytes=1 << 30, max_wait_ms=600_000)
+    request.topics[0].partitions *= 1000
+    response = honest.ask(request, version)
+    assert response.responses == []
+    assert version < 7 or response.error_code == ErrorCode.INVALID_REQUEST
 
 
 def test_max_connections_per_ip() -> None:
