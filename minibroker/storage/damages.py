@@ -66,12 +66,13 @@ def _is_before(damage: Damage, segment: Segment, offset: int) -> bool:
     return damage.segment == segment.base_offset and damage.end_offset <= offset
 
 
-def is_damaged(log: "Log", segment: Segment, position: int) -> bool:
-    """Whether a byte of a segment is known to be damaged."""
-    return any(
-        damage.segment == segment.base_offset and damage.position <= position < damage.end_position
-        for damage in log.damaged
-    )
+def damage_at_position(log: "Log", segment: Segment, position: int) -> Damage | None:
+    """The known damage that a byte of a segment belongs to."""
+    return next((damage for damage in log.damaged if _covers(damage, segment, position)), None)
+
+
+def _covers(damage: Damage, segment: Segment, position: int) -> bool:
+    return damage.segment == segment.base_offset and damage.position <= position < damage.end_position
 
 
 def next_damage_position(log: "Log", segment: Segment, offset: int) -> int | None:
@@ -136,24 +137,27 @@ def finish_check(log: "Log", checked: "FileSlice", found: list[Damage]) -> None:
 
 def inspect(log: "Log", segment: Segment, bad_position: int) -> bool:
     """Check the surroundings of a suspicious position, quarantine what is damaged; False if nothing new was found."""
-    expect = expectation(log, segment)
     index = segment.offset_index
-    slot = index.floor_of_position(bad_position)
-    end_position = index.entry(slot + 1)[1] if slot + 1 < len(index) else segment.size_bytes
-    position, offset = 0, segment.base_offset
-    while slot >= 0:
-        last_offset, candidate = index.entry(slot)
-        start_offset = _trusted_start(segment, candidate, segment.base_offset + last_offset)
-        if start_offset is not None:
-            position, offset = candidate, start_offset
-            break
-        slot -= 1
-    found = check_range(segment.file(), position, max(end_position, bad_position + 1), offset, expect)
-    return quarantine(log, found)
+    slot = index.floor_of_position(bad_position) + 1
+    end_position = index.entry(slot)[1] if slot < len(index) else segment.size_bytes
+    position, offset = trusted_start(segment, bad_position)
+    end_position = max(end_position, bad_position + 1)
+    return quarantine(log, check_range(segment.file(), position, end_position, offset, expectation(log, segment)))
 
 
-def _trusted_start(segment: Segment, position: int, last_offset: int) -> int | None:
-    """Base offset of the good batch at an index entry; None if it is not good."""
+def trusted_start(segment: Segment, position: int) -> tuple[int, int]:
+    """Where to begin a check that covers a position, and the offset there: a good batch that the index knows."""
+    index = segment.offset_index
+    for slot in range(index.floor_of_position(position), -1, -1):
+        last_offset, start = index.entry(slot)
+        base_offset = _base_offset_at(segment, start, segment.base_offset + last_offset)
+        if base_offset is not None:
+            return start, base_offset
+    return 0, segment.base_offset
+
+
+def _base_offset_at(segment: Segment, position: int, last_offset: int) -> int | None:
+    """Base offset of the batch at an index entry; None if it is not good."""
     try:
         header = decode_header(segment.file().pread(HEADER_BYTES, position))
         if header.last_offset != last_offset or header.size_bytes > segment.size_bytes - position:

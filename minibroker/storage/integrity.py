@@ -128,27 +128,36 @@ Found = tuple[int, BatchHeader]
 
 
 def find_batch(file: File, position: int, expect: Expectation, offset: int) -> Found | None:
-    """The first good batch at or after a position that begins at or after an offset.
+    """The first good batch behind a position that begins at or after an offset.
 
-    A good batch may also be one that a misdirected write has put into the wrong place. So the one is sought to which the
-    bad batch itself leads, or from which the chain leads to the next entry of the index (the anchors). One before it is
-    taken if that one can still follow, or if there is no such one up to the anchor.
+    A good batch may also be one that a misdirected write has put into the wrong place, or one whose base offset, which
+    is under no CRC, is wrong. So the one is sought to which the bad batch itself leads, or from which the chain leads to
+    the next entry of the index (the anchors). One before it is taken if that one can still follow, or if there is no
+    such one up to the anchor; but none that its own successor contradicts.
     """
     followed = _follow_chain(file, position, expect, offset)
     doubtful: list[Found] = []
     anchor: tuple[int, int] | None = None
-    for found in _good_batches(file, position, expect, offset):
+    for found in _good_batches(file, position + 1, expect, offset):
         if anchor is not None and found[0] >= anchor[0]:
             break
         anchor = _anchor_from(expect, found[0])
         if found == followed or anchor is None or _leads_to(file, found, anchor, expect):
             return next((before for before in doubtful if _precedes(before, found)), found)
-        doubtful.append(found)
+        if not _is_contradicted(file, found, expect):
+            doubtful.append(found)
     return doubtful[0] if doubtful else None
 
 
 def _precedes(before: Found, found: Found) -> bool:
     return before[0] + before[1].size_bytes <= found[0] and before[1].next_offset <= found[1].base_offset
+
+
+def _is_contradicted(file: File, found: Found, expect: Expectation) -> bool:
+    """Whether a good batch with another offset than the next one follows a batch."""
+    position = found[0] + found[1].size_bytes
+    successor = _good_batch(file, position, expect, 0)
+    return successor is not None and expect.complaint(successor, found[1].next_offset) is not None
 
 
 def _follow_chain(file: File, position: int, expect: Expectation, offset: int) -> Found | None:

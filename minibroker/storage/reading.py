@@ -273,7 +273,9 @@ def _walk_log(
                 yield segment, position, header, batch
         except BadBatch as bad:
             # The caller may have found the damage itself, while it had the batch before.
-            if not damages.inspect(log, segment, bad.position) and not damages.is_damaged(log, segment, bad.position):
+            if not damages.inspect(log, segment, bad.position) and not damages.damage_at_position(
+                log, segment, bad.position
+            ):
                 raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
 
 
