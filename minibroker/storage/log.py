@@ -215,8 +215,11 @@ class Log:
         )
 
     def begin_flush(self) -> FlushPoint | None:
-        """What to sync so that everything appended so far is durable; None if that is so, or being done, already."""
-        if self.failure is not None:
+        """What to sync so that everything appended so far is durable; None if that is so, or being done, already.
+
+        A log that is offline because a write failed still owes that to whoever wrote before.
+        """
+        if self.failure is not None and not self.segments[-1].is_torn:
             self._refuse()
         active = self.segments[-1]
         files, directories = self._unsynced_files, self._unsynced_directories

@@ -115,3 +115,23 @@ def test_the_disk_is_full_and_then_is_not() -> None:
     script.data.checkpoint.save([log])
     script.appended = {header.base_offset: batch for header, batch in contents(log)}
     script.check(disk.restarted())
+
+
+def test_a_log_that_is_torn_still_syncs_what_came_before() -> None:
+    """A write fails and cannot be taken back: the log is offline, and those who wrote before are not lied to."""
+    script = Script()
+    log, disk = script.log, script.disk
+    script.append_one()
+    disk.failures = {disk.steps: errno.EIO, disk.steps + 1: errno.EIO}
+    with pytest.raises(StorageError):
+        append(log, size=60)
+    assert log.failure is not None
+    point = log.begin_flush()
+    assert point is not None
+    for file in point.files:
+        file.sync_data()
+    log.complete_flush(point)
+    reopened = only_synced(disk)
+    script.check(reopened)
+    found, _ = Log.open(reopened, PATH, SETTINGS, None, NOW)
+    assert found.log_end_offset >= 1
