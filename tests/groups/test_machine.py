@@ -102,6 +102,12 @@ class GroupLife(RuleBasedStateMachine):
     def wait(self, milliseconds: int) -> None:
         self.driver.advance(milliseconds)
 
+    @rule(milliseconds=st.sampled_from([5_000, 10_000, 60_000, 600_000]))
+    def fall_behind(self, milliseconds: int) -> None:
+        """The broker looks at its deadlines late: many may have come at once."""
+        self.driver.now_ms += milliseconds
+        self.driver.advance(0)
+
     @rule()
     def restart_broker(self) -> None:
         self.driver.restart()
