@@ -75,6 +75,8 @@ def read_slice(log: "Log", offset: int, max_bytes: int, end_offset: int, min_one
     if found is None:
         return None
     segment, position, header = found
+    if log.damaged:  # behind a gap that compaction has left, the batch found may be a damaged one
+        damages.refuse_damaged(log, header.base_offset)
     limit_position = _limit_position(log, segment, header.base_offset, end_offset)
     end_position = position + header.batch_length + 12
     if end_position > limit_position:

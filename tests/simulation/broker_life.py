@@ -118,6 +118,8 @@ class Lives:
     steps_per_life: int = 200
     seconds: Sequence[float] = (0.05, 0.3, 1.0)
     """How long a life may last that nothing cuts short."""
+    steps_clock: bool = False
+    """Whether the wall clock is set wrong and right again, and the machine suspended, in each life."""
     failures: dict[int, int] = attrs.field(factory=dict)
     """Step of the next life's disk -> the error number that it fails with."""
     rng: random.Random = attrs.field(init=False)
@@ -126,6 +128,8 @@ class Lives:
     disk: MainsDisk = attrs.field(factory=MainsDisk)
     cuts: int = 0
     """Disks that a power cut left, or a kill, and that were recovered and checked."""
+    _clock: trio.testing.MockClock | None = None
+    _wrong_by_ms: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.rng = random.Random(self.seed)
@@ -171,7 +175,8 @@ class Lives:
 
     def live(self) -> None:
         """Run a broker and its clients until something ends it."""
-        clock = trio.testing.MockClock(autojump_threshold=0)
+        self._wrong_by_ms = 0
+        clock = self._clock = trio.testing.MockClock(autojump_threshold=0)
         self.disk.cut_at = self.rng.randrange(1, self.steps_per_life)
         self.disk.failures, self.failures = self.failures, {}
         self.world.storage_may_fail = bool(self.disk.failures)
@@ -202,6 +207,8 @@ class Lives:
                 self.world.nursery = nursery
                 for client in self.clients:
                     nursery.start_soon(client.run)
+                if self.steps_clock:
+                    await self._step_clock()
                 await trio.sleep(self.rng.choice(self.seconds))
                 if self.rng.random() < 0.5:
                     running, self.world.broker = self.world.broker, None
@@ -210,11 +217,24 @@ class Lives:
                     await trio.sleep(60)
                 nursery.cancel_scope.cancel()
 
+    async def _step_clock(self) -> None:
+        """The broker's date is wrong for a while; then the machine sleeps, perhaps beyond any session timeout.
+
+        Back it goes by less than an hour: records from the far future are refused, as they should be.
+        """
+        step_ms = self.rng.choice((-1, -1800, 1, 3600, 86400 * 30, 86400 * 3650)) * 1000
+        await trio.sleep(self.rng.random() * 0.1)
+        self._wrong_by_ms = step_ms
+        await trio.sleep(self.rng.random() * 0.3)
+        self._wrong_by_ms = 0
+        assert self._clock is not None
+        self._clock.jump(self.rng.choice((0, 5, 60, 3600)))
+
     async def _serve(self, new_id: Any, *, task_status: Any) -> None:
         await serve(
             self.settings,
             fs=self.disk,
-            clock=Clock(now_ms=self.world.now_ms),
+            clock=Clock(now_ms=lambda: self.world.now_ms() + self._wrong_by_ms),
             syncer=SlowSyncer(self.disk, random.Random(self.rng.getrandbits(32))),
             bind=lambda wanted, told: [],
             new_id=new_id,

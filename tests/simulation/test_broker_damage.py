@@ -48,7 +48,7 @@ def files_of(disk: SimulatedDisk) -> dict[str, Inode]:
     for name, node in data.entries.items():
         if isinstance(node, Inode):
             found[f"/data/{name}"] = node
-        else:
+        elif "." not in name:  # else it is being removed
             found |= {f"/data/{name}/{file}": inode for file, inode in node.entries.items() if isinstance(inode, Inode)}
     return found
 

@@ -38,6 +38,12 @@ def test_the_same_seed_gives_the_same_trace() -> None:
     assert events > 100
 
 
+def test_clocks_that_jump_lose_nothing() -> None:
+    """A date that is wrong by up to ten years for a while, and a machine that sleeps, delete nothing and lose nothing."""
+    for seed in range(5):
+        Lives(seed, steps_clock=True, examined_per_cut=1, steps_per_life=600, seconds=(0.05,)).run(4)
+
+
 @pytest.mark.slow
 def test_the_promise_holds_for_longer() -> None:
     """The same, with as many seeds as the environment asks for."""
