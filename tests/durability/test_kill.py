@@ -1,6 +1,6 @@
 """kill -9 of a real broker under load by foreign clients: nothing is lost, doubled, or gone that was read.
 
-The default run kills 20 times. The long run takes MINIBROKER_KILLS (1000 without it) and MINIBROKER_SEED.
+The default run kills 20 times. The long run takes TEST_KILLS (1000 without it) and TEST_SEED.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def test_nothing_is_lost_when_the_broker_is_killed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_nothing_is_lost_when_the_broker_is_killed_a_thousand_times(tmp_path: Path) -> None:
     """The same for longer."""
-    seed = int(os.environ.get("MINIBROKER_SEED", "0")) or random.randrange(1, 1 << 30)
-    kills = int(os.environ.get("MINIBROKER_KILLS", "1000"))
-    print(f"MINIBROKER_SEED={seed} MINIBROKER_KILLS={kills}, in {tmp_path}", flush=True)
+    seed = int(os.environ.get("TEST_SEED", "0")) or random.randrange(1, 1 << 30)
+    kills = int(os.environ.get("TEST_KILLS", "1000"))
+    print(f"TEST_SEED={seed} TEST_KILLS={kills}, in {tmp_path}", flush=True)
     history = run_kills(tmp_path, kills, seed)
     acked = sum(len(place.acked) for place in history.places.values())
     polled = sum(len(place.polled) for place in history.places.values())

@@ -143,7 +143,7 @@ def run_damages(seed: int, count: int) -> None:
                 assert not missing, f"{where}: {place} no longer serves {sorted(missing)}"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_damage_costs_what_it_touches_and_no_more(seed: int) -> None:
     """Everything else is served, and nothing wrong is."""
     run_damages(seed, 250)
@@ -151,8 +151,8 @@ def test_damage_costs_what_it_touches_and_no_more(seed: int) -> None:
 
 @pytest.mark.slow
 def test_damage_costs_what_it_touches_in_many_directories() -> None:
-    """The same with many pasts: MINIBROKER_FIRST_SEED, and 1,000 damages for each of MINIBROKER_SEEDS."""
-    first = int(os.environ.get("MINIBROKER_FIRST_SEED", "0"))
-    for seed in range(first, first + int(os.environ.get("MINIBROKER_SEEDS", "100"))):
+    """The same with many pasts: TEST_FIRST_SEED, and 1,000 damages for each of TEST_SEEDS."""
+    first = int(os.environ.get("TEST_FIRST_SEED", "0"))
+    for seed in range(first, first + int(os.environ.get("TEST_SEEDS", "100"))):
         print(f"seed {seed}", flush=True)
         run_damages(seed, 1000)

@@ -1,7 +1,7 @@
 """Power cuts under a whole broker with clients: nothing acknowledged, and nothing read, is ever lost.
 
 A failing seed is seen again with `python -m tests.simulation SEED`. The long run takes its seeds from the environment:
-MINIBROKER_FIRST_SEED (0 without one) and MINIBROKER_SEEDS; it prints where it is, so that it can be resumed there.
+TEST_FIRST_SEED (0 without one) and TEST_SEEDS; it prints where it is, so that it can be resumed there.
 """
 
 import os
@@ -47,9 +47,9 @@ def test_clocks_that_jump_lose_nothing() -> None:
 @pytest.mark.slow
 def test_the_promise_holds_for_longer() -> None:
     """The same, with as many seeds as the environment asks for."""
-    first = int(os.environ.get("MINIBROKER_FIRST_SEED", "0"))
+    first = int(os.environ.get("TEST_FIRST_SEED", "0"))
     cuts = 0
-    for seed in range(first, first + int(os.environ.get("MINIBROKER_SEEDS", "5000"))):
+    for seed in range(first, first + int(os.environ.get("TEST_SEEDS", "5000"))):
         lives = Lives(seed)
         lives.run(LIVES)
         cuts += lives.cuts

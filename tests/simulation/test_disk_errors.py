@@ -33,7 +33,7 @@ def test_an_error_at_any_step_loses_nothing(code: int, first: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(int(os.environ.get("MINIBROKER_SEEDS", "40"))))
+@pytest.mark.parametrize("seed", range(int(os.environ.get("TEST_SEEDS", "40"))))
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
 def test_an_error_at_any_step_of_longer_lives_loses_nothing(code: int, seed: int) -> None:
     """The same for other scripts, and further into them."""
