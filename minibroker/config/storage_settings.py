@@ -80,6 +80,14 @@ class StorageSettings:
         "How large a batch may become when it is decompressed. Protects from small batches that unpack to gigabytes.",
         at_least=1024,
     )
+    minibroker_scrub_bytes_per_second: int = long(
+        "minibroker.scrub.bytes.per.second",
+        8388608,
+        "How fast what nobody has read since the start is looked through for damage, in the background. 0 leaves it "
+        "to the readers.",
+        importance=Importance.LOW,
+        at_least=0,
+    )
     minibroker_disk_reserve_bytes: int = long(
         "minibroker.disk.reserve.bytes",
         67108864,

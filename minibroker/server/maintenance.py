@@ -17,6 +17,7 @@ from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_o
 from minibroker.storage.errors import StorageError, SyncFailed
 from minibroker.storage.removal import remove_directory
 from minibroker.storage.retention import RetentionClock
+from minibroker.storage.scrub import next_unchecked
 from minibroker.topics.opening import Data
 from minibroker.topics.partition import Partition
 
@@ -28,6 +29,10 @@ FASTEST_BYTES_PER_S = 1 << 30
 """As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
+
+
+SCRUB_INTERVAL_MS = 60_000
+SCRUB_PIECE_BYTES = 1 << 20
 
 
 @attrs.define(eq=False)
@@ -51,6 +56,8 @@ class Maintenance:
             nursery.start_soon(self._repeat, settings.log_retention_check_interval_ms, self.retain, "retention")
             if settings.minibroker_disk_reserve_bytes:
                 nursery.start_soon(self.run_watching_space)
+            if settings.minibroker_scrub_bytes_per_second:
+                nursery.start_soon(self._repeat, SCRUB_INTERVAL_MS, self.scrub, "scrub")
             if settings.log_cleaner_enable:
                 nursery.start_soon(self._repeat, max(1, settings.log_cleaner_backoff_ms), self.compact, "compaction")
 
@@ -127,6 +134,17 @@ class Maintenance:
         while removals:
             await trio.to_thread.run_sync(remove_directory, self.data.fs, removals[0])
             removals.pop(0)
+
+    async def scrub(self) -> None:
+        """Check once what nobody has read since the start, at a bounded rate: damage is found before a reader needs it."""
+        pause_s = SCRUB_PIECE_BYTES / self.data.settings.minibroker_scrub_bytes_per_second
+        for partition in tuple(self.data.catalog.partitions()):
+            try:
+                while not partition.deleted and (piece := next_unchecked(partition.log, SCRUB_PIECE_BYTES)) is not None:
+                    await partition.check(piece)
+                    await trio.sleep(pause_s)
+            except StorageError as error:
+                logger.warning("the scrub of %s ended early: %s", partition, error)
 
     async def compact(self) -> None:
         """Compact every log that is worth it, one after the other."""
