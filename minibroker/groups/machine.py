@@ -115,7 +115,7 @@ class GroupMachine:
                 answers.append(error.code)
         if ErrorCode.NONE in answers:
             requests.end_leave(group, now_ms, effects)
-        self._let_rest(group, effects)
+        self._let_rest(group)
         return answers
 
     def expire(self, group_id: str, now_ms: int, effects: Effects) -> None:
@@ -123,7 +123,7 @@ class GroupMachine:
         group = self.live.get(group_id)
         if group is not None:
             rounds.expire(group, now_ms, effects)
-            self._let_rest(group, effects)
+            self._let_rest(group)
 
     # Offsets --------------------------------------------------------------------------------------------------------
 
@@ -203,7 +203,7 @@ class GroupMachine:
                 group.happens(Event.DELETED)
                 del self.live[record.group_id]
             elif group is not None:
-                self._let_rest(group, Effects())
+                self._let_rest(group)
 
     def load(self, group_id: str, now_ms: int, effects: Effects) -> None:
         """Let the members of a group live on, after all records of it have been replayed."""
@@ -235,9 +235,9 @@ class GroupMachine:
         if group_id not in self.image:
             raise GroupIdNotFound(f"there is no group {group_id}")
 
-    def _let_rest(self, group: ClassicGroup, pending: Effects) -> None:
-        """Forget a live group once the log says everything of it."""
-        if group.is_idle and not pending.records:
+    def _let_rest(self, group: ClassicGroup) -> None:
+        """Forget a live group if the log, with the records that are about to be written, says everything of it."""
+        if group.is_idle:
             self.live.pop(group.group_id, None)
 
 

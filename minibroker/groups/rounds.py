@@ -65,7 +65,6 @@ def membership_changed(group: ClassicGroup, now_ms: int, effects: Effects) -> No
             member.assignment = NO_ASSIGNMENT
             if group.answer_sync(member, ErrorCode.REBALANCE_IN_PROGRESS, effects):
                 group.extend_session(member, now_ms)
-    group.not_synced.clear()
     group.sync_deadline_ms = None
     if before is State.EMPTY:
         delay_ms = group.settings.group_initial_rebalance_delay_ms

@@ -35,6 +35,7 @@ def test_an_id_that_is_not_used_is_taken_back(driver: Driver) -> None:
     """A member id that nobody joins with within the session timeout is unknown afterwards."""
     member_id = driver.new_id()
     driver.advance(10_000)
+    assert driver.machine.live == {}
     assert driver.answers[driver.join(member_id)].error_code == ErrorCode.UNKNOWN_MEMBER_ID
 
 
@@ -197,6 +198,31 @@ def test_a_static_member_comes_back_without_a_rebalance(driver: Driver) -> None:
     assert driver.answers[driver.sync(answer.member_id, 1, instance_id="two")].assignment == b"2"
     driver.restart()
     assert driver.heartbeat(answer.member_id, 1, "two") == ErrorCode.NONE
+
+
+def test_a_static_member_that_comes_back_begins_its_session_anew(driver: Driver) -> None:
+    """And has to ask for its assignment in time."""
+    first, _ = static_pair(driver)
+    driver.advance(9_000)
+    driver.heartbeat(first, 1, "one")
+    answer = driver.answers[driver.join(instance_id="two", protocols=TWO)]
+    driver.advance(9_000)
+    assert driver.heartbeat(answer.member_id, 1, "two") == ErrorCode.NONE
+    assert driver.state == "Stable"
+
+
+def test_a_static_member_that_comes_back_before_it_synced_has_to_sync(driver: Driver) -> None:
+    """Its new member id takes over the deadline of the old one."""
+    waiters = [driver.join(instance_id=name, protocols=TWO) for name in ("one", "two")]
+    driver.advance(0)
+    first, second = (driver.answers[waiter].member_id for waiter in waiters)
+    driver.sync(first, 1, {first: b"1", second: b"2"}, instance_id="one")
+    new_id = driver.answers[driver.join(instance_id="two", protocols=TWO)].member_id
+    for _ in range(7):
+        driver.heartbeat(first, 1, "one")
+        driver.heartbeat(new_id, 1, "two")
+        driver.advance(9_000)
+    assert new_id not in driver.group.members
 
 
 def test_the_old_member_id_of_a_static_member_is_fenced(driver: Driver) -> None:

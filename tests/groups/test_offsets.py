@@ -124,6 +124,16 @@ def test_offsets_that_members_read_do_not_expire(driver: Driver) -> None:
     assert expire(driver) == {("read", 0)}
 
 
+def test_a_group_with_members_outlives_its_offsets(driver: Driver) -> None:
+    """Even if it reads nothing any more."""
+    (member_id,) = driver.stable(protocols=(("range", subscription()),))
+    committed(driver, ("dropped", 0))
+    driver.machine.live[GROUP].members[member_id].session_deadline_ms = None
+    driver.now_ms += RETENTION_MS
+    assert expire(driver) == set()
+    assert driver.state == "Stable"
+
+
 @pytest.mark.parametrize("changes", [{"protocol_type": "connect"}, {"protocols": (("range", b"\0"),)}])
 def test_offsets_of_members_whose_subscriptions_are_unknown_do_not_expire(
     driver: Driver, changes: dict[str, object]

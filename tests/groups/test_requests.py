@@ -150,6 +150,14 @@ def test_who_leaves_with_a_held_join_is_answered(driver: Driver) -> None:
     assert driver.group.members.keys() == {follower}
 
 
+def test_who_leaves_with_a_held_sync_is_answered(driver: Driver) -> None:
+    """It is unknown from now on."""
+    _, follower = completing(driver)
+    held = driver.sync(follower, 1)
+    driver.leave(follower)
+    assert driver.answers[held].error_code == UNKNOWN
+
+
 def test_the_last_one_that_a_round_waits_for_leaves(driver: Driver) -> None:
     """The round ends with those who have joined."""
     leader, follower = driver.stable(2)

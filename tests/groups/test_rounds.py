@@ -157,6 +157,79 @@ def test_a_member_whose_request_is_held_needs_no_heartbeats(driver: Driver) -> N
     assert driver.answers[held].assignment == b"f"
 
 
+def test_a_member_that_waited_has_a_session_again(driver: Driver) -> None:
+    """Once its request is answered it has to send heartbeats like everybody."""
+    leader, follower = driver.stable(2)
+    driver.join(leader)
+    driver.join(follower)
+    driver.sync(follower, 2)
+    beat(driver, 30_000, (leader, 2))
+    driver.sync(leader, 2, {})
+    beat(driver, 9_999, (leader, 2))
+    assert driver.state == "Stable"
+    beat(driver, 1, (leader, 2))
+    assert list(driver.group.members) == [leader]
+
+
+def test_deadlines_that_come_together_count_one_after_the_other(driver: Driver) -> None:
+    """Looked at late, the session of one member ends the round of another, whose session begins anew by that."""
+    first, second = driver.stable(2)
+    waiter = driver.join(second, protocols=(("range", b"new"),))
+    driver.now_ms += 30_000
+    driver.advance(0)
+    assert driver.answers[waiter].generation_id == 2
+    assert list(driver.group.members) == [second]
+    assert first not in driver.group.members
+
+
+def test_a_round_that_is_cut_short_begins_sessions_anew(driver: Driver) -> None:
+    """Of those who waited for the leader's word; a silent one is out after its session, not with the round."""
+    leader, follower = driver.stable(2)
+    driver.join(leader)
+    driver.join(follower)
+    driver.sync(follower, 2)
+    beat(driver, 30_000, (leader, 2))
+    driver.join(leader, protocols=(("range", b"new"),))
+    driver.advance(9_999)
+    assert driver.state == "PreparingRebalance"
+    driver.advance(1)
+    assert list(driver.group.members) == [leader]
+    assert driver.state == "CompletingRebalance"
+
+
+def test_a_round_that_is_cut_short_leaves_no_assignment(driver: Driver) -> None:
+    """What belonged to an earlier generation belongs to nobody."""
+    leader, follower = driver.stable(2)
+    driver.join(leader)
+    driver.join(follower)
+    driver.join(driver.new_id())
+    assert driver.state == "PreparingRebalance"
+    assert {member.assignment for member in driver.group.members.values()} == {b""}
+
+
+def test_a_new_round_forgets_who_had_not_synced(driver: Driver) -> None:
+    """The time for that was the old round's."""
+    leader, follower = driver.stable(2)
+    driver.join(leader)
+    driver.join(follower)
+    beat(driver, 30_000, (leader, 2), (follower, 2))
+    driver.join(driver.new_id())
+    driver.join(leader)
+    beat(driver, 40_000, (follower, 2))
+    assert {leader, follower} <= driver.group.members.keys()
+
+
+def test_a_round_does_not_wait_for_an_id_that_has_run_out(driver: Driver) -> None:
+    """It ends when the member id that was given out meanwhile is taken back."""
+    (leader,) = driver.stable(session_timeout_ms=30_000)
+    driver.new_id()
+    waiter = driver.join(leader)
+    driver.advance(9_999)
+    assert waiter not in driver.answers
+    driver.advance(1)
+    assert driver.answers[waiter].generation_id == 2
+
+
 def test_a_held_join_does_not_keep_a_new_member_for_ever(driver: Driver) -> None:
     """It cannot be told from one whose connection is gone, and is asked to come again after five minutes."""
     leader, *_ = driver.stable(1, rebalance_timeout_ms=1_000_000)
@@ -218,6 +291,18 @@ def test_a_restart_before_the_leader_assigned_keeps_generation_and_members(drive
     assert driver.answers[driver.sync(leader, 2, {})].error_code == ErrorCode.REBALANCE_IN_PROGRESS
     waiters = [driver.join(leader), driver.join(follower)]
     assert [driver.answers[waiter].generation_id for waiter in waiters] == [3, 3]
+
+
+def test_a_round_after_a_restart_ends_in_time(driver: Driver) -> None:
+    """Members that send heartbeats but do not join again are out after the rebalance timeout."""
+    leader, follower = driver.stable(2)
+    driver.join(leader)
+    driver.join(follower)
+    driver.restart()
+    waiter = driver.join(follower)
+    beat(driver, 60_000, (leader, 2))
+    assert driver.answers[waiter].generation_id == 3
+    assert list(driver.group.members) == [follower]
 
 
 def test_a_restart_while_members_join_goes_back_to_the_last_generation(driver: Driver) -> None:
