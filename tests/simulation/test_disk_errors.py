@@ -18,7 +18,7 @@ BLOCK = 26
 def run_failures(seed: int, code: int, steps: range) -> None:
     """One simulation for each step at which the disk fails."""
     for step in steps:
-        lives = Lives(seed, examined_per_cut=2, seconds=(0.05,), failures={step: code})
+        lives = Lives(seed, examined_per_cut=1, seconds=(0.05,), failures={step: code})
         try:
             lives.run(2)
         except AssertionError as error:

@@ -6,7 +6,12 @@ from tests.simulation.broker_life import Lives
 from tests.simulation.mutants import MUTANTS
 
 MAX_SEEDS = 60
-FIRST_SEED = {"producer_id_told_before_sync": 26, "compaction_keeps_the_first": 13}
+FIRST_SEED = {
+    "producer_id_told_before_sync": 32,
+    "page_cache_trusted_after_a_kill": 9,
+    "producer_ids_not_reserved": 11,
+    "compaction_keeps_the_first": 19,
+}
 """Where to begin, for those that few seeds show: it saves time and changes nothing else."""
 
 
