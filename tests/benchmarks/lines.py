@@ -116,6 +116,13 @@ LINES: Final[Sequence[Line]] = (
         goals=(_least(KAFKA, 4), _least(LIMIT, 0.4)),
     ),
     Line(
+        work="the same in the first seconds of a broker",
+        case="produce-1mb-young",
+        metric="mb_per_s",
+        unit="MB/s",
+        goals=(_least(KAFKA, 4),),
+    ),
+    Line(
         work="produce, 1 MB batches, acks=all, synced",
         case="produce-1mb",
         metric="mb_per_s",

@@ -53,6 +53,24 @@ def start_turn(side: str) -> Turn:
     return turn
 
 
+def young_turn(side: str) -> Turn:
+    """Produce large batches to a broker that has just started, as one in a test suite is."""
+
+    def turn(bench: Bench) -> Sample:
+        broker = bench.new_broker(side, "young")
+        try:
+            broker.start()
+            create_topic(broker.address, BULK)
+            span = Span(warm_up_s=0, seconds=bench.seconds)
+            load = ProduceSpec(address=broker.address, topic=BULK, batch_bytes=1_000_000, acks=ACKS_LEADER, span=span)
+            return run_load("produce", attrs.evolve(load, pid=broker.pid))
+        finally:
+            broker.kill()
+            shutil.rmtree(broker.directory)
+
+    return turn
+
+
 def memory_turn(side: str) -> Turn:
     """Put every kind of load on a broker that has just started; its memory at the highest."""
 
@@ -144,6 +162,11 @@ CASES: Final = (
         name="start-empty",
         work="start, idle memory and stop, empty directory",
         sides={side: start_turn(side) for side in (OURS, KAFKA)},
+    ),
+    Case(
+        name="produce-1mb-young",
+        work="produce, 1 MB batches, acks=1, in the first seconds of a broker",
+        sides={side: young_turn(side) for side in (OURS, KAFKA)},
     ),
     Case(
         name="memory",
