@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.benchmarks.processes import ROOT, BenchmarkError, BrokerProcess
 
-PEER_VARIABLE: Final = "MINIBROKER_PEER_KAFKA"
+PEER_VARIABLE: Final = "TEST_PEER_KAFKA"
 PEER_DEFAULT: Final = ROOT.parent / "shared" / "peers" / "kafka"
 
 # What Kafka's own start script gives the JVM.

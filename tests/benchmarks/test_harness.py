@@ -108,7 +108,7 @@ def test_a_side_that_fails_is_named_and_the_others_go_on(tmp_path: Path, capsys:
 
 def test_without_a_kafka_its_sides_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script is looked for where the environment says."""
-    monkeypatch.setenv("MINIBROKER_PEER_KAFKA", str(tmp_path / "nowhere"))
+    monkeypatch.setenv("TEST_PEER_KAFKA", str(tmp_path / "nowhere"))
     with pytest.raises(BenchmarkError, match="nowhere does not exist"):
         KafkaPeer()
     with pytest.raises(BenchmarkError, match="no Kafka to compare with"):

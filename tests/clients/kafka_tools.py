@@ -11,7 +11,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-VARIABLE = "MINIBROKER_KAFKA_TOOLS"
+VARIABLE = "TEST_KAFKA_TOOLS"
 PEERS = Path(__file__).parents[3] / "shared" / "peers" / "kafka"
 """A script that knows a class path, where the project is checked out beside one."""
 

@@ -1,7 +1,7 @@
 """kcat, and clients in Go and Node, do a round on our broker. Run with `-m foreign`; what is missing is said aloud.
 
 A round: write records with keys and headers, read them back in a consumer group, and let librdkafka read them too. The
-clients come from their own registries into a cache directory (`MINIBROKER_TEST_CACHE`, by default ~/.cache/minibroker-tests).
+clients come from their own registries into a cache directory (`TEST_CACHE`, by default ~/.cache/minibroker-tests).
 """
 
 import os
@@ -17,7 +17,7 @@ from tests.clients.foreign import read_with_confluent
 pytestmark = [pytest.mark.foreign, pytest.mark.timeout(600)]
 
 HERE = Path(__file__).parent
-CACHE = Path(os.environ.get("MINIBROKER_TEST_CACHE", Path.home() / ".cache" / "minibroker-tests"))
+CACHE = Path(os.environ.get("TEST_CACHE", Path.home() / ".cache" / "minibroker-tests"))
 COUNT = 500
 WRITTEN = [f"k{n} v{n} {n}" for n in range(COUNT)]
 
