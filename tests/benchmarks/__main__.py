@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import resource
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no case is called {', '.join(options.only)}: --list shows them", file=sys.stderr)
         return 2
     _allow_many_files()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated: the brokers are stopped, what was measured is kept"))
     peer = _peer()
     if results is None:
         results = Results(describe_machine(peer.version if peer else None), quick=options.quick)
@@ -58,7 +60,8 @@ def run_case(case: Case, bench: Bench, results: Results, rounds: int, path: Path
     """Run what is missing of a case, a round at a time, and show it. A side that cannot run is left out, loudly."""
     print(f"\n{case.name}: {case.work}", flush=True)
     sides = dict(case.sides)
-    for _ in range(len(results.of(case.name)), rounds):
+    missing = range(len(results.of(case.name)), rounds)
+    for _ in missing:
         round_ = {}
         for side, turn in tuple(sides.items()):
             try:
@@ -71,7 +74,7 @@ def run_case(case: Case, bench: Bench, results: Results, rounds: int, path: Path
                 del sides[side]
         results.add(case.name, round_)
         results.save(path)
-    if case.done is not None and sides:
+    if case.done is not None and missing and sides:
         case.done(bench)
     print("  " + text_table(*case_rows(case, results)).replace("\n", "\n  ").rstrip(), flush=True)
 
