@@ -277,7 +277,7 @@ class Log:
         """
         if self.failure is not None:
             return None
-        is_idle = not self._is_dirty and self._flushing == self.durable
+        is_idle = self._flushing is self.durable and not self._is_dirty
         self._capture_wanted = not is_idle
         if not self.needs_checkpoint:
             return None
@@ -307,6 +307,8 @@ class Log:
 
     def complete_checkpoint(self, checkpoint: LogCheckpoint) -> None:
         """The checkpoint file with this is durable: files below its log start may go. Raises StorageError."""
+        if self.failure is not None:
+            return  # deleted meanwhile, perhaps, and the files with these names are a namesake's
         self.checkpointed = checkpoint.durable
         retention.remove_files(self, checkpoint)
 

@@ -26,6 +26,7 @@ from minibroker.protocol.errors import (
     TopicAlreadyExists,
     UnknownTopicOrPartition,
 )
+from minibroker.storage.errors import LogOffline
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
 from minibroker.topics.metadata import (
@@ -250,6 +251,7 @@ class Catalog:
             listener(topic)
         for partition in topic.partitions:
             partition.deleted = True
+            partition.log.fail(LogOffline(f"{partition} was deleted"))  # its names may be a namesake's from here on
             partition.wake_waiters()
         self.flusher.call_when_durable(self.flush_ticket(), partial(self.remove_topic, topic))
         logger.info("deleted topic %s", name)

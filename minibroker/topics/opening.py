@@ -19,7 +19,7 @@ from minibroker.config.settings import BrokerSettings
 from minibroker.config.topic_settings import TopicSettings, resolve
 from minibroker.records.record import read_records
 from minibroker.storage.directory import DataDirectory
-from minibroker.storage.errors import CorruptLog, LogOffline, MissingFile, StorageError
+from minibroker.storage.errors import CorruptLog, MissingFile, StorageError
 from minibroker.storage.files import (
     PARTITION_METADATA,
     decode_partition_metadata,
@@ -156,7 +156,6 @@ class Data:
     def remove_topic(self, topic: Topic) -> None:
         """Take a deleted topic's directories out of sight; its deletion is durable."""
         for partition in topic.partitions:
-            partition.log.fail(LogOffline(f"{partition} was deleted"))
             try:
                 if self._topic_id_in(partition.log.directory) == topic.id:  # else a new namesake has moved it away
                     self._move_away(partition.log.name, topic.id)
