@@ -27,6 +27,8 @@ SETTLED_PARTITIONS = 50
 """How many partitions a job looks at before it lets the traffic in."""
 FASTEST_BYTES_PER_S = 1 << 30
 """As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
+CHECKPOINT_REST = 20.0
+"""So many times as long as a checkpoint took the next one waits at least: thousands of busy partitions cost 5 % at most."""
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
 
@@ -41,6 +43,8 @@ class Maintenance:
 
     data: Data
     _retention_clock: RetentionClock = attrs.field(init=False)
+    _saving: trio.Lock = attrs.field(factory=trio.Lock)
+    """Of the checkpoint file, which a compaction saves too."""
 
     def __attrs_post_init__(self) -> None:
         clock = self.data.clock
@@ -51,7 +55,11 @@ class Maintenance:
         settings = self.data.settings
         async with trio.open_nursery() as nursery:
             nursery.start_soon(
-                self._repeat, settings.log_flush_offset_checkpoint_interval_ms, self.save_checkpoint, "checkpoint"
+                self._repeat,
+                settings.log_flush_offset_checkpoint_interval_ms,
+                self.save_checkpoint,
+                "checkpoint",
+                CHECKPOINT_REST,
             )
             nursery.start_soon(self._repeat, settings.log_retention_check_interval_ms, self.retain, "retention")
             if settings.minibroker_disk_reserve_bytes:
@@ -61,15 +69,20 @@ class Maintenance:
             if settings.log_cleaner_enable:
                 nursery.start_soon(self._repeat, max(1, settings.log_cleaner_backoff_ms), self.compact, "compaction")
 
-    async def _repeat(self, interval_ms: float, job: Callable[[], Awaitable[None]], name: str) -> None:
+    async def _repeat(
+        self, interval_ms: float, job: Callable[[], Awaitable[None]], name: str, rest_factor: float = 0.0
+    ) -> None:
+        pause_s = interval_ms / 1000
         while True:
-            await trio.sleep(interval_ms / 1000)
+            await trio.sleep(pause_s)
+            began = trio.current_time()
             try:
                 await job()
             except SyncFailed:
                 raise
             except StorageError as error:
                 logger.error("%s failed and is tried again later: %s", name, error)
+            pause_s = max(interval_ms / 1000, rest_factor * (trio.current_time() - began))
 
     async def run_watching_space(self) -> None:
         """Look at the free space for ever; the less there is above the reserve, the more often."""
@@ -100,33 +113,40 @@ class Maintenance:
 
     async def save_checkpoint(self) -> None:
         """Flush what topics with Kafka's promise hold back, and write down what is durable. Raises StorageError."""
-        data = self.data
-        for partition in data.catalog.partitions():
-            partition.flush_overdue(data.settings.log_flush_offset_checkpoint_interval_ms)
-        file = data.directory.checkpoint
-        pending = file.begin(data.logs())
-        if pending is None:
-            return
-        try:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(file.write, pending)
-        except StorageError:
-            file.abandon(pending)
-            raise
-        file.complete(pending)
+        file = self.data.directory.checkpoint
+        async with self._saving:
+            async for partition in self._settling():
+                partition.flush_overdue(self.data.settings.log_flush_offset_checkpoint_interval_ms)
+                file.collect((partition.log,))
+            pending = file.begin(())
+            if pending is None:
+                return
+            try:
+                with trio.CancelScope(shield=True):
+                    await trio.to_thread.run_sync(file.write, pending)
+            except StorageError:
+                file.abandon(pending)
+                raise
+            file.complete(pending)
 
     async def retain(self) -> None:
         """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
         clock = self.data.clock
         now_ms = self._retention_clock.now_ms(clock.now_ms(), clock.now())
-        for count, partition in enumerate(tuple(self.data.catalog.partitions())):
+        async for partition in self._settling():
             log = partition.log
             for line in log.delete_old_segments(now_ms):
                 logger.info(line)
             log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
+        await self.remove_deleted()
+
+    async def _settling(self) -> AsyncIterator[Partition]:
+        """All partitions that are there now, with a turn for the traffic after every so many."""
+        for count, partition in enumerate(tuple(self.data.catalog.partitions()), 1):
+            if not partition.deleted:
+                yield partition
             if count % SETTLED_PARTITIONS == 0:
                 await trio.lowlevel.checkpoint()
-        await self.remove_deleted()
 
     async def remove_deleted(self) -> None:
         """Remove the files of deleted topics. Raises StorageError."""

@@ -1,0 +1,165 @@
+"""Maintenance beside the traffic: checkpoints let others have their turn, and never touch what is not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from minibroker.server.maintenance import CHECKPOINT_REST, SETTLED_PARTITIONS, Maintenance
+from minibroker.storage.checkpoint import CheckpointFile, PendingCheckpoint
+from minibroker.storage.log import Log
+from minibroker.topics.partition import Partition
+from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
+from tests.simulation.disk import SimulatedDisk
+from tests.storage.logs import contents
+
+
+async def produce(rig: Rig, partition: Partition, size: int = 10) -> None:
+    """Append one batch, durably."""
+    appended = partition.append_records([(b"key", bytes(size))], EPOCH_MS)
+    await rig.services.flusher.wait_durable(appended.ticket)
+
+
+@attrs.define(eq=False)
+class WatchedWrites:
+    """Stands before `CheckpointFile.write`, and can have something done while it is under way."""
+
+    meanwhile: Callable[[], Awaitable[None]] = trio.lowlevel.checkpoint
+    running: int = 0
+    most: int = 0
+    count: int = 0
+
+    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write = CheckpointFile.write
+
+        def watched(file: CheckpointFile, pending: PendingCheckpoint) -> None:
+            self.running += 1
+            self.count += 1
+            self.most = max(self.most, self.running)
+            trio.from_thread.run(self.meanwhile)
+            write(file, pending)
+            self.running -= 1
+
+        monkeypatch.setattr(CheckpointFile, "write", watched)
+
+
+async def test_a_checkpoint_of_many_logs_lets_others_have_their_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of busy partitions are collected some at a time."""
+    async with open_rig() as rig:
+        topic = rig.data.catalog.create_topic("many", 10 * SETTLED_PARTITIONS)
+        await produce(rig, topic.partitions[0])
+        turns = collected_after = 0
+        begin = CheckpointFile.begin
+
+        def noting(file: CheckpointFile, logs: Iterable[Log]) -> PendingCheckpoint | None:
+            nonlocal collected_after
+            collected_after = turns
+            return begin(file, logs)
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        monkeypatch.setattr(CheckpointFile, "begin", noting)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await Maintenance(rig.data).save_checkpoint()
+            nursery.cancel_scope.cancel()
+        assert collected_after >= 10
+        known = CheckpointFile.load(rig.disk, "/data")
+        assert all(known.of(partition.log.name) for partition in topic.partitions)
+
+
+async def test_only_one_checkpoint_is_written_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compaction that saves one while the usual one is being written waits: they would share a file."""
+    async with open_rig() as rig:
+        partitions = rig.data.catalog.topics["t"].partitions
+        maintenance = Maintenance(rig.data)
+        writes = WatchedWrites(trio.testing.wait_all_tasks_blocked)
+        writes.install(monkeypatch)
+        async with trio.open_nursery() as nursery:
+            for partition in partitions:
+                await produce(rig, partition)
+                nursery.start_soon(maintenance.save_checkpoint)
+                await trio.lowlevel.checkpoint()
+        assert (writes.most, writes.count > 1) == (1, True)
+
+
+async def test_a_checkpoint_does_not_touch_a_namesake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic is deleted and made again while a checkpoint is written that would let the old one's files go."""
+    async with open_rig() as rig:
+        catalog = rig.data.catalog
+        old = catalog.create_topic("n", 1, {"segment.bytes": "1024"}).partitions[0]
+        for _ in range(3):
+            await produce(rig, old, size=700)
+        old.log.advance_log_start(old.log.segments[1].base_offset)
+        assert [segment.base_offset for segment in old.log.removed] == [0]
+
+        async def delete_and_make_again() -> None:
+            catalog.delete_topic("n")
+            catalog.create_topic("n", 1).partitions[0].append_records([(b"key", b"")], EPOCH_MS)
+
+        with monkeypatch.context() as patch:
+            WatchedWrites(delete_and_make_again).install(patch)
+            await Maintenance(rig.data).save_checkpoint()
+        new = catalog.topics["n"].partitions[0]
+        await rig.services.flusher.wait_durable(new.flush_ticket())
+    async with open_rig(rig.disk.restarted()) as again:
+        assert len(contents(again.data.catalog.topics["n"].partitions[0].log)) == 1
+
+
+class SlowMaintenance(Maintenance):
+    """One whose checkpoints take a second."""
+
+    times: list[float]
+
+    async def save_checkpoint(self) -> None:
+        self.times.append(trio.current_time())
+        await trio.sleep(1)
+
+
+async def test_checkpoints_take_a_bounded_share_of_the_time(autojump_clock: trio.testing.MockClock) -> None:
+    """However often they are wanted, one that takes a second is followed by a rest of many."""
+    async with open_rig() as rig:
+        maintenance = SlowMaintenance(rig.data)
+        maintenance.times = []
+        with trio.move_on_after(10 * CHECKPOINT_REST):
+            await maintenance.run()
+        gaps = [after - before for before, after in zip(maintenance.times, maintenance.times[1:], strict=False)]
+        assert gaps
+        assert set(gaps) == {1 + CHECKPOINT_REST}
+
+
+async def test_an_idle_broker_writes_nothing() -> None:
+    """Whatever the interval: what did not change is not written again."""
+    async with open_rig() as rig:
+        maintenance = Maintenance(rig.data)
+        await produce(rig, rig.data.catalog.topics["t"].partitions[0])
+        await maintenance.save_checkpoint()
+        steps = rig.disk.steps
+        for _ in range(5):
+            await maintenance.save_checkpoint()
+        assert rig.disk.steps == steps
+
+
+async def test_a_dirty_restart_reads_only_what_no_checkpoint_knew() -> None:
+    """Of every partition just the batches that came after the last checkpoint, and the report says so."""
+    disk = SimulatedDisk()
+    async with open_rig(disk) as rig:
+        partitions = rig.data.catalog.topics["t"].partitions
+        for partition in partitions:
+            await produce(rig, partition, size=5000)
+        await Maintenance(rig.data).save_checkpoint()
+        sizes = [partition.log.size_bytes for partition in partitions]
+        for partition in partitions[:2]:
+            await produce(rig, partition, size=100)
+        sizes = [partition.log.size_bytes - size for partition, size in zip(partitions, sizes, strict=True)]
+    assert min(sizes[:2]) > 100
+    async with open_rig(disk.restarted(), run=False) as again:
+        assert {report.name: report.read_bytes for report in again.data.reports} == {"t-0": sizes[0], "t-1": sizes[1]}
