@@ -34,11 +34,15 @@ from minibroker.server.listening import BoundListener, bind_all, run_accepting
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher, Syncer
+from minibroker.topics.names import CONSUMER_OFFSETS
 from minibroker.topics.opening import Data, open_data
 from minibroker.topics.producer_ids import ProducerIds
 from minibroker.topics.syncer import ThreadSyncer
 
 logger = logging.getLogger(__name__)
+
+FIRST_CONNECTION_S = 0.05
+"""So long who has waited for the start is served before anybody else."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -124,6 +128,8 @@ async def serve(
 
 async def _run_background(running: RunningBroker) -> None:
     """Run what a first connection need not wait for; it is imported here because that takes a fifth of a start."""
+    if CONSUMER_OFFSETS not in running.services.catalog.topics:  # else its groups wait to be loaded
+        await trio.sleep(FIRST_CONNECTION_S)
     from minibroker.server.maintenance import Maintenance
 
     async with trio.open_nursery() as nursery:
@@ -172,10 +178,21 @@ def _accept(connections: Connections, listener: BoundListener, sock: socket.sock
 
 
 def report_recovery(data: Data) -> None:
-    """Say what was found that was not as the last life left it."""
-    for report in data.reports:
-        level = logging.WARNING if report.cut_bytes or report.quarantined else logging.INFO
+    """Say what was found that was not as the last life left it: all of it in one line, and each log that lost something."""
+    reports = data.reports
+    for report in reports:
+        level = logging.WARNING if report.cut_bytes or report.quarantined else logging.DEBUG
         logger.log(level, "recovered %s", report)
+    if reports:
+        logger.info(
+            "recovered: %d logs, %d bytes read, %d batches kept beyond the last checkpoint, %d bytes cut, %d ranges of "
+            "offsets quarantined",
+            len(reports),
+            sum(report.read_bytes for report in reports),
+            sum(report.recovered_batches for report in reports),
+            sum(report.cut_bytes for report in reports),
+            sum(len(report.quarantined) for report in reports),
+        )
 
 
 def raise_descriptor_limit() -> None:
