@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import attrs
 import trio
@@ -115,9 +116,7 @@ class Maintenance:
         """Flush what topics with Kafka's promise hold back, and write down what is durable. Raises StorageError."""
         file = self.data.directory.checkpoint
         async with self._saving:
-            async for partition in self._settling():
-                partition.flush_overdue(self.data.settings.log_flush_offset_checkpoint_interval_ms)
-                file.collect((partition.log,))
+            await self._for_each(self._collect)
             pending = file.begin(())
             if pending is None:
                 return
@@ -129,22 +128,22 @@ class Maintenance:
                 raise
             file.complete(pending)
 
+    def _collect(self, partition: Partition) -> None:
+        partition.flush_overdue(self.data.settings.log_flush_offset_checkpoint_interval_ms)
+        self.data.directory.checkpoint.collect((partition.log,))
+
     async def retain(self) -> None:
         """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
         clock = self.data.clock
         now_ms = self._retention_clock.now_ms(clock.now_ms(), clock.now())
-        async for partition in self._settling():
-            log = partition.log
-            for line in log.delete_old_segments(now_ms):
-                logger.info(line)
-            log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
+        await self._for_each(partial(_retain, now_ms))
         await self.remove_deleted()
 
-    async def _settling(self) -> AsyncIterator[Partition]:
-        """All partitions that are there now, with a turn for the traffic after every so many."""
+    async def _for_each(self, work: Callable[[Partition], None]) -> None:
+        """Do some work for every partition that is there now, with a turn for the traffic after every so many."""
         for count, partition in enumerate(tuple(self.data.catalog.partitions()), 1):
             if not partition.deleted:
-                yield partition
+                work(partition)
             if count % SETTLED_PARTITIONS == 0:
                 await trio.lowlevel.checkpoint()
 
@@ -195,6 +194,13 @@ class Maintenance:
         if compaction.report is not None:
             report = compaction.report
             logger.info("compacted %s from %d to %d bytes", partition, report.bytes_before, report.bytes_after)
+
+
+def _retain(now_ms: int, partition: Partition) -> None:
+    log = partition.log
+    for line in log.delete_old_segments(now_ms):
+        logger.info(line)
+    log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
 
 
 @contextlib.asynccontextmanager
