@@ -30,7 +30,6 @@ from minibroker.groups.records import GroupRecord, GroupsRecord, OffsetRecord
 from minibroker.groups.requests import Caller
 from minibroker.protocol.errors import CoordinatorLoadInProgress, CoordinatorNotAvailable, ErrorCode, KafkaError
 from minibroker.storage.errors import StorageError
-from minibroker.storage.retention import RetentionClock
 from minibroker.topics.catalog import Catalog, Topic
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
@@ -198,11 +197,9 @@ class GroupCoordinator:
         )
 
     async def _run_expiry(self) -> None:
-        clock = RetentionClock(self.clock.now_ms(), self.clock.now())
         while True:
             await trio.sleep(self.settings.offsets_retention_check_interval_ms / 1000)
-            wall_ms = clock.now_ms(self.clock.now_ms(), self.clock.now())
-            self._append_or_log(self.machine.expire_offsets(wall_ms))
+            self._append_or_log(self.machine.expire_offsets(self.catalog.retention_now_ms()))
 
     def _delete_offsets_of(self, topic: Topic) -> None:
         self._append_or_log(topic_tombstones(self.machine.image, topic.name))

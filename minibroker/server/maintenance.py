@@ -17,7 +17,6 @@ import trio
 from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_overdue
 from minibroker.storage.errors import StorageError, SyncFailed
 from minibroker.storage.removal import remove_directory
-from minibroker.storage.retention import RetentionClock
 from minibroker.storage.scrub import next_unchecked
 from minibroker.topics.opening import Data
 from minibroker.topics.partition import Partition
@@ -43,13 +42,8 @@ class Maintenance:
     """The jobs of one broker."""
 
     data: Data
-    _retention_clock: RetentionClock = attrs.field(init=False)
     _saving: trio.Lock = attrs.field(factory=trio.Lock)
     """Of the checkpoint file, which a compaction saves too."""
-
-    def __attrs_post_init__(self) -> None:
-        clock = self.data.clock
-        self._retention_clock = RetentionClock(clock.now_ms(), clock.now())
 
     async def run(self) -> None:
         """Do every job in its own rhythm, for ever."""
@@ -117,6 +111,7 @@ class Maintenance:
         file = self.data.directory.checkpoint
         async with self._saving:
             await self._for_each(self._collect)
+            file.note_date(self.data.catalog.retention_now_ms())
             pending = file.begin(())
             if pending is None:
                 return
@@ -134,9 +129,7 @@ class Maintenance:
 
     async def retain(self) -> None:
         """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
-        clock = self.data.clock
-        now_ms = self._retention_clock.now_ms(clock.now_ms(), clock.now())
-        await self._for_each(partial(_retain, now_ms))
+        await self._for_each(partial(_retain, self.data.catalog.retention_now_ms()))
         await self.remove_deleted()
 
     async def _for_each(self, work: Callable[[Partition], None]) -> None:
@@ -181,7 +174,7 @@ class Maintenance:
         now_ms = self.data.clock.now_ms()
         if roll_if_overdue(log, now_ms):
             self.data.flusher.mark_dirty(partition)
-        plan = plan_compaction(log, now_ms)
+        plan = plan_compaction(log, now_ms, self.data.catalog.retention_now_ms())
         if plan is None:
             return
         compaction = Compaction(log, plan, budget_bytes=settings.log_cleaner_dedupe_buffer_size)

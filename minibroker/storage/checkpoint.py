@@ -1,8 +1,9 @@
 """The checkpoint file of a data directory: one line per log, so that a restart reads only what is younger.
 
-    minibroker-checkpoint 1 <number of logs>
+    minibroker-checkpoint 1 <number of lines that follow>
     <CRC-32C of what follows, 8 hex digits> <directory name> <JSON of LogCheckpoint>
     …
+    <CRC-32C of what follows> date <ms since the epoch>     the latest date that retention has believed
 
 It is replaced as a whole. Only lines of logs that changed are made anew; five thousand idle logs cost one copy. A
 damaged line makes one log doubtful, not the others: for that log nothing is known to be durable, so everything is read,
@@ -28,6 +29,10 @@ logger = logging.getLogger(__name__)
 
 _MAGIC = b"minibroker-checkpoint 1 "
 _DOUBT = b"null"
+_DATE = "date"
+"""No directory of a partition has this name."""
+DATE_STEP_MS = 60_000
+"""By so much the date must have changed to be worth a write."""
 
 
 @attrs.frozen
@@ -79,6 +84,18 @@ class CheckpointFile:
         if line is None:
             return NEVER_CHECKPOINTED if self.is_whole else None
         return None if line == _DOUBT else LogCheckpoint.decode(line)
+
+    @property
+    def date_ms(self) -> int | None:
+        """The latest date that retention has believed, a minute ago or later; None if that is not known."""
+        line = self._lines.get(_DATE)
+        return None if line is None else int(line)
+
+    def note_date(self, date_ms: int) -> None:
+        """Have the date in the next write; there will be one."""
+        if date_ms - (self.date_ms or 0) >= DATE_STEP_MS:
+            self._lines[_DATE] = b"%d" % date_ms
+            self._needs_write = True
 
     def doubt_unknown(self, names: Iterable[str]) -> None:
         """Of these logs all must be known; those that are not stay doubtful until they were opened."""

@@ -180,7 +180,9 @@ class BatchFilter:
 
     index: KeyIndex
     now_ms: int
-    delete_retention_ms: int
+    """Tombstones that were marked with an earlier time may go."""
+    new_horizon_ms: int
+    """What others are marked with."""
     max_bytes: int
     keep_offsets: frozenset[int] = frozenset()
     """Last offsets of batches to be kept for their producer's sake, even without a record."""
@@ -220,7 +222,7 @@ class BatchFilter:
         needs_horizon = horizon is None and not all(record.has_value for record in kept)
         if len(kept) == len(records) and not needs_horizon:
             return header, batch
-        new_horizon = self.now_ms + self.delete_retention_ms if needs_horizon else None
+        new_horizon = self.new_horizon_ms if needs_horizon else None
         smaller, header = retain_records(header, payload, kept, delete_horizon_ms=new_horizon)
         return header, smaller
 

@@ -45,6 +45,8 @@ class CompactionPlan:
     dirty_bytes: int
     dirty_ratio: float
     now_ms: int
+    retention_now_ms: int
+    """Tombstones are marked by the date and removed by this one, which does not jump (`RetentionClock`)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -72,7 +74,7 @@ def roll_if_overdue(log: "Log", now_ms: int) -> bool:
     return True
 
 
-def plan_compaction(log: "Log", now_ms: int) -> CompactionPlan | None:
+def plan_compaction(log: "Log", now_ms: int, retention_now_ms: int) -> CompactionPlan | None:
     """Decide whether a log is worth compacting now; None if not.
 
     Due is a log whose uncompacted share has reached `min.cleanable.dirty.ratio`, or that holds an uncompacted record
@@ -96,6 +98,7 @@ def plan_compaction(log: "Log", now_ms: int) -> CompactionPlan | None:
         dirty_bytes=dirty_bytes,
         dirty_ratio=ratio,
         now_ms=now_ms,
+        retention_now_ms=retention_now_ms,
     )
 
 
@@ -183,7 +186,9 @@ class Compaction:
         yield build_index
         assert self._index is not None
         index = self._index
-        batch_filter = BatchFilter(index, plan.now_ms, settings.delete_retention_ms, max_bytes, keep)
+        batch_filter = BatchFilter(
+            index, plan.retention_now_ms, plan.now_ms + settings.delete_retention_ms, max_bytes, keep
+        )
         for group in groups:
             if group.base_offset >= index.end_offset:
                 break

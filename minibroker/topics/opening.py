@@ -30,6 +30,7 @@ from minibroker.storage.files import (
 from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import ORIGIN
+from minibroker.storage.retention import RetentionClock
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
@@ -43,6 +44,7 @@ from minibroker.topics.partition import Partition
 
 logger = logging.getLogger(__name__)
 
+DAY_MS = 86_400_000
 METADATA_TOPIC_ID = UUID(int=1)
 """The id that Kafka gives this topic."""
 METADATA_CONFIGS = {"cleanup.policy": "compact", "flush.messages": "1", "segment.bytes": str(16 << 20)}
@@ -74,6 +76,7 @@ class Data:
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint at once, for start and end. Raises StorageError."""
+        self.directory.checkpoint.note_date(self.catalog.retention_now_ms())
         self.directory.checkpoint.save(self.logs())
 
     def mark_all_dirty(self) -> None:
@@ -191,6 +194,7 @@ async def open_data(
         layers=restored(settings, state.broker_configs.own, state.broker_configs.cluster),
         flusher=flusher,
         clock=clock,
+        retention_clock=_retention_clock(directory, clock),
         new_id=new_id,
         open_partition=data.open_partition,
         remove_topic=data.remove_topic,
@@ -215,6 +219,18 @@ async def open_data(
             log.advance_log_start(min(offset, log.durable_end_offset))
     data.save_checkpoint()
     return data
+
+
+def _retention_clock(directory: DataDirectory, clock: Clock) -> RetentionClock:
+    retention_clock = RetentionClock.after(directory.checkpoint.date_ms, clock.now_ms(), clock.now())
+    if retention_clock.doubted_ms >= DAY_MS:
+        logger.warning(
+            "the date is %.1f days later than when a broker last ran here: if that is wrong, set the clock right within "
+            "%.1f hours, for then old records begin to be deleted",
+            retention_clock.doubted_ms / DAY_MS,
+            retention_clock.doubted_s / 3600,
+        )
+    return retention_clock
 
 
 def _replay(log: Log, state: MetadataState) -> None:

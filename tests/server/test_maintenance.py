@@ -163,3 +163,53 @@ async def test_a_dirty_restart_reads_only_what_no_checkpoint_knew() -> None:
     assert min(sizes[:2]) > 100
     async with open_rig(disk.restarted(), run=False) as again:
         assert {report.name: report.read_bytes for report in again.data.reports} == {"t-0": sizes[0], "t-1": sizes[1]}
+
+
+TEN_YEARS_MS = 10 * 365 * 86_400_000
+
+
+async def test_a_wrong_date_at_a_restart_deletes_nothing(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A life whose clock is ten years ahead keeps records, offsets and producers; the operator is told; the next one
+    finds everything.
+    """
+    disk = SimulatedDisk()
+    for wrong_by_ms in (0, TEN_YEARS_MS, 0):
+        monkeypatch.setattr("tests.coordinator.rig.EPOCH_MS", EPOCH_MS + wrong_by_ms)
+        caplog.clear()
+        async with open_rig(disk) as rig:
+            if not rig.data.catalog.topics["t"].partitions[0].log_end_offset:
+                await rig.commit(7, generation_id_or_member_epoch=-1)
+                for _ in range(3):
+                    await produce(rig, rig.data.catalog.topics["t"].partitions[0])
+            maintenance = Maintenance(rig.data)
+            await maintenance.retain()
+            await trio.sleep(1800)  # offsets are looked through, too
+            await maintenance.retain()
+            await maintenance.save_checkpoint()
+            log = rig.data.catalog.topics["t"].partitions[0].log
+            assert (log.log_start_offset, log.log_end_offset) == (0, 3)
+            assert await rig.committed() == {("t", 0): 7}
+            assert ("the date is 365" in caplog.text) == bool(wrong_by_ms)
+        disk = disk.restarted()
+
+
+async def test_after_an_honest_pause_old_records_go(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A broker that was off for ten years believes it when it has run for a hundredth of that."""
+    disk = SimulatedDisk()
+    async with open_rig(disk) as rig:
+        await produce(rig, rig.data.catalog.topics["t"].partitions[0])
+        await Maintenance(rig.data).save_checkpoint()
+    monkeypatch.setattr("tests.coordinator.rig.EPOCH_MS", EPOCH_MS + TEN_YEARS_MS)
+    async with open_rig(disk.restarted(), offsets_retention_check_interval_ms=2**40) as rig:
+        maintenance = Maintenance(rig.data)
+        log = rig.data.catalog.topics["t"].partitions[0].log
+        await trio.sleep(5 * 86_400)
+        await maintenance.retain()
+        assert log.log_start_offset == 0
+        await trio.sleep(TEN_YEARS_MS / 100_000)
+        await maintenance.retain()
+        assert log.log_start_offset == 1

@@ -74,7 +74,7 @@ def checkpoint(log: Log) -> None:
 
 
 def compact(log: Log, now_ms: int = NOW, budget_bytes: int = MIB) -> CompactionReport | None:
-    plan = plan_compaction(log, now_ms)
+    plan = plan_compaction(log, now_ms, now_ms)
     if plan is None:
         return None
     compaction = Compaction(log, plan, budget_bytes, Pace(rest_s=0))

@@ -11,7 +11,7 @@ from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 from tests.simulation.disk import SimulatedDisk
-from tests.storage.logs import append, make_log
+from tests.storage.logs import NOW, append, make_log
 
 FILE = f"/{CHECKPOINT}"
 
@@ -175,3 +175,22 @@ def test_a_failed_write_is_made_up_for(step: int) -> None:
     reread = CheckpointFile.load(disk, "").of(logs[0].name)
     assert reread is not None
     assert reread.durable.offset == 6
+
+
+def test_the_date_is_remembered() -> None:
+    """Within a minute; one that is damaged is not known, and says nothing of the logs."""
+    disk = SimulatedDisk()
+    logs = make_logs(disk)
+    file = saved(disk, logs)
+    assert file.date_ms is None
+    file.note_date(NOW)
+    file.save(())
+    file.note_date(NOW + 59_999)
+    assert file.begin(()) is None
+    again = CheckpointFile.load(disk, "")
+    assert (again.date_ms, again.is_whole) == (NOW, True)
+    content = disk.open(FILE).inode.content
+    content[content.index(b" date ") + 7] ^= 1
+    damaged = CheckpointFile.load(disk, "")
+    assert damaged.date_ms is None
+    assert all(damaged.of(log.name) is not None for log in logs)

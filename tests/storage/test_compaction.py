@@ -117,6 +117,25 @@ def test_tombstones_live_for_delete_retention_ms(tmp_path: Path) -> None:
         assert [record.key for record in records_of(log)] == keys
 
 
+def test_a_wrong_date_removes_no_tombstone(tmp_path: Path) -> None:
+    """They are marked by the date and removed by a clock that does not jump: if one of them is wrong, they stay longer."""
+    log = make_log(tmp_path)
+    append(log, [(b"a", None)])
+    close_segment(log)
+    compact(log, NOW)
+    for now_ms, retention_now_ms, keys in (
+        (NOW + 3650 * DAY_MS, NOW + DAY_MS - 1, [b"a", b"d"]),
+        (NOW + DAY_MS, NOW + DAY_MS, [b"d"]),
+    ):
+        append(log, [(b"d", b"%d" % now_ms)])
+        close_segment(log)
+        plan = plan_compaction(log, now_ms, retention_now_ms)
+        assert plan is not None
+        for work in Compaction(log, plan, MIB, PATIENT).steps():
+            work()
+        assert [record.key for record in records_of(log)] == keys
+
+
 def test_a_tombstone_does_not_go_before_what_it_deletes(tmp_path: Path) -> None:
     """A value in an old segment and an expired tombstone in a later one: after any number of steps a reader that sees
     the value sees the tombstone too.
@@ -127,7 +146,7 @@ def test_a_tombstone_does_not_go_before_what_it_deletes(tmp_path: Path) -> None:
     append(log, [(b"a", None)])
     close_segment(log)
     log.compacted_offset = 0
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     for work in Compaction(log, plan, MIB, PATIENT).steps():
         work()
@@ -211,17 +230,17 @@ def test_what_is_never_compacted(tmp_path: Path) -> None:
     log = make_log(tmp_path)
     append(log, [(b"a", b"1"), (b"a", b"2")])
     log.flush()
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
     log.roll(NOW)
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
     log.flush()
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
     save_checkpoint(log)
     log.settings = attrs.evolve(SETTINGS, cleanup_policy=frozenset({"delete"}))
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
     log.settings = SETTINGS
     assert compact(log) is not None
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
 
 
 def test_min_cleanable_dirty_ratio(tmp_path: Path) -> None:
@@ -233,10 +252,10 @@ def test_min_cleanable_dirty_ratio(tmp_path: Path) -> None:
     append(log, [(b"b", b"x" * 400)])
     close_segment(log)
     log.settings = attrs.evolve(SETTINGS, min_cleanable_dirty_ratio=0.5)
-    assert plan_compaction(log, NOW) is None
+    assert plan_compaction(log, NOW, NOW) is None
     append(log, [(b"c", b"x" * 700)])
     close_segment(log)
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     assert 0.5 <= plan.dirty_ratio < 0.6
 
@@ -265,9 +284,9 @@ def test_max_compaction_lag(tmp_path: Path) -> None:
     assert not roll_if_overdue(log, NOW + 999)
     assert roll_if_overdue(log, NOW + 1000)
     log.flush()
-    assert plan_compaction(log, NOW + 1000) is None
+    assert plan_compaction(log, NOW + 1000, NOW + 1000) is None
     save_checkpoint(log)
-    assert plan_compaction(log, NOW + 999) is None
+    assert plan_compaction(log, NOW + 999, NOW + 999) is None
     compact(log, NOW + 1000)
     assert [record.value for record in records_of(log)][1:] == [b"2"]
 
@@ -297,7 +316,7 @@ def test_reading_between_the_steps(tmp_path: Path) -> None:
         append(log, [(b"k%d" % (number % 7), b"%d" % number)])
     close_segment(log)
     before = {record.key: record.value for record in records_of(log)}
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     for step, work in enumerate(Compaction(log, plan, MIB, PATIENT).steps()):
         work()
@@ -317,7 +336,7 @@ def test_segments_deleted_meanwhile(tmp_path: Path, done: int) -> None:
     close_segment(log)
     append(log, [(b"b", b"1")])
     log.flush()
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     with suppress(CompactionCancelled, MissingFile):
         for number, work in enumerate(Compaction(log, plan, MIB, PATIENT).steps()):
@@ -342,7 +361,7 @@ def test_a_topic_deleted_meanwhile(tmp_path: Path, done: int) -> None:
     log = make_log(tmp_path)
     append(log, [(b"a", b"1"), (b"a", b"2")])
     close_segment(log)
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     namesake = log
     with suppress(CompactionCancelled, MissingFile):
@@ -363,7 +382,7 @@ def test_cancelling(tmp_path: Path) -> None:
     log = make_log(tmp_path)
     append(log, [(b"a", b"1"), (b"a", b"2")])
     close_segment(log)
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     compaction = Compaction(log, plan, MIB, Pace(rest_s=0))
     steps = compaction.steps()
@@ -383,7 +402,7 @@ def test_damage_stops_it(tmp_path: Path) -> None:
     close_segment(log)
     file = log.fs.open(log.segments[0].log_path)
     file.pwrite(b"\xff", 70)
-    plan = plan_compaction(log, NOW)
+    plan = plan_compaction(log, NOW, NOW)
     assert plan is not None
     build_index = next(Compaction(log, plan, MIB, PATIENT).steps())
     with pytest.raises(CorruptLog):
