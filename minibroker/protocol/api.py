@@ -7,6 +7,7 @@ decided by its handlers; this table only says what can be decoded and encoded.
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -81,11 +82,13 @@ class ApiKey(IntEnum):
         return cast("type[Any]", getattr(module, self.camel_name + suffix))
 
 
+@cache
 def request_class(key: ApiKey) -> type[Request[Any]]:
     """Return the request class of an API, importing its module on first use."""
     return key._message_class("Request")
 
 
+@cache
 def response_class(key: ApiKey) -> type[Response]:
     """Return the response class of an API, importing its module on first use."""
     return key._message_class("Response")

@@ -33,6 +33,9 @@ class Flushable(Protocol):
 class Syncer(Protocol):
     """Brings the files and directories of flush points to the disk."""
 
+    def try_sync_now(self, points: Sequence[FlushPoint]) -> bool:
+        """Make `points` durable at once, if that does not take long; raises OSError."""
+
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         """Return once all of `points` are durable; raises OSError."""
 
@@ -51,13 +54,14 @@ class Flusher:
     """The number of the round that the next append belongs to."""
     _dirty: dict[Flushable, None] = attrs.field(factory=dict)
     _callbacks: dict[int, list[Callable[[], None]]] = attrs.field(factory=dict)
-    _work: trio.Event = attrs.field(factory=trio.Event)
-    _round_ended: trio.Event = attrs.field(factory=trio.Event)
+    _idle: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _round_ended: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
 
     def mark_dirty(self, log: Flushable) -> int:
         """Put `log` into the gathering round and return its ticket."""
         self._dirty[log] = None
-        self._work.set()
+        if self._idle:
+            self._idle.unpark()
         return self._gathering
 
     def call_when_durable(self, ticket: int, callback: Callable[[], None]) -> None:
@@ -68,12 +72,15 @@ class Flusher:
     async def wait_durable(self, ticket: int) -> None:
         """Return once round `ticket` is complete."""
         while self.completed < ticket:
-            await self._round_ended.wait()
+            await self._round_ended.park()
 
     async def run(self) -> None:
         """Flush round after round, for ever. Raises OSError when a sync fails; then nothing more may be acknowledged."""
         while True:
-            await self._work.wait()
+            if self._dirty:
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._idle.park()
             await self._run_round()
 
     async def drain(self) -> None:
@@ -82,18 +89,21 @@ class Flusher:
             await self._run_round()
 
     async def _run_round(self) -> None:
-        self._work = trio.Event()
         dirty, self._dirty = self._dirty, {}
         running, self._gathering = self._gathering, self._gathering + 1
         flushes = [(log, point) for log in dirty if (point := log.begin_flush()) is not None]
         if flushes:
-            # The result of a sync must never be lost to a cancellation: it decides what may be served.
-            with trio.CancelScope(shield=True):
-                await self.syncer.sync([point for _, point in flushes])
+            await self._sync([point for _, point in flushes], len(self._callbacks.get(running, ())))
         self.completed = running
         for log, point in flushes:
             log.complete_flush(point)
         for callback in self._callbacks.pop(running, ()):
             callback()
-        self._round_ended.set()
-        self._round_ended = trio.Event()
+        self._round_ended.unpark_all()
+
+    async def _sync(self, points: Sequence[FlushPoint], waiters: int) -> None:
+        """While one connection alone waits, there is nobody whose requests could gather in the meantime."""
+        if waiters != 1 or not self.syncer.try_sync_now(points):
+            # The result of a sync must never be lost to a cancellation: it decides what may be served.
+            with trio.CancelScope(shield=True):
+                await self.syncer.sync(points)

@@ -131,7 +131,7 @@ class Partition:
     def _append(self, batch: memoryview, header: BatchHeader, now_ms: int) -> Appended:
         base_offset = self.log.log_end_offset
         assign(batch, base_offset, self.leader_epoch)
-        header = header._replace(base_offset=base_offset, partition_leader_epoch=self.leader_epoch)
+        header = header.assigned(base_offset, self.leader_epoch)
         try:
             self.log.append(batch, header, now_ms)
         except StorageError as error:

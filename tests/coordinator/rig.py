@@ -51,6 +51,9 @@ class GatedSyncer:
     disk: SimulatedDisk
     gate: trio.Event | None = None
 
+    def try_sync_now(self, points: Sequence[FlushPoint]) -> bool:
+        return False
+
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         if self.gate is not None:
             await self.gate.wait()

@@ -37,6 +37,9 @@ class DiskSyncer:
     disk: SimulatedDisk
     rounds: int = 0
 
+    def try_sync_now(self, points: Sequence[FlushPoint]) -> bool:
+        return False
+
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         await trio.lowlevel.checkpoint()
         self.rounds += 1

@@ -91,6 +91,16 @@ class SlowSyncer:
     fs: FileSystem
     rng: random.Random
 
+    def try_sync_now(self, points: Sequence[FlushPoint]) -> bool:
+        """See Syncer: sometimes the disk is quick."""
+        if self.rng.random() < 0.8:
+            return False
+        for file in dict.fromkeys(file for point in points for file in point.files):
+            file.sync_data()
+        for directory in dict.fromkeys(directory for point in points for directory in point.directories):
+            self.fs.sync_directory(directory)
+        return True
+
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         """See Syncer."""
         for file in dict.fromkeys(file for point in points for file in point.files):

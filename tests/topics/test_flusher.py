@@ -33,6 +33,12 @@ class HeldSyncer:
     rounds: list[list[Any]] = attrs.field(factory=list)
     release: trio.Event = attrs.field(factory=trio.Event)
     failure: Exception | None = None
+    quick: bool = False
+    synced_now: int = 0
+
+    def try_sync_now(self, points: Sequence[Any]) -> bool:
+        self.synced_now += self.quick
+        return self.quick
 
     async def sync(self, points: Sequence[Any]) -> None:
         self.rounds.append(list(points))
@@ -119,3 +125,35 @@ async def test_a_cancelled_flusher_still_learns_what_its_sync_made_durable() -> 
         assert log.durable == 0
         syncer.release.set()
     assert log.durable == 3
+
+
+@pytest.mark.parametrize("waiting", [0, 1, 2])
+async def test_a_quick_disk_is_synced_at_once_for_one_who_waits(waiting: int, nursery: trio.Nursery) -> None:
+    """Nobody else's requests are held up for it: with none or several waiting the round goes to the thread."""
+    syncer, log = HeldSyncer(quick=True), FakeLog(end=1)
+    flusher = Flusher(syncer)
+    seen: list[int] = []
+    ticket = flusher.mark_dirty(log)
+    for _ in range(waiting):
+        flusher.call_when_durable(ticket, lambda: seen.append(log.durable))
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    assert (syncer.synced_now, len(syncer.rounds)) == ((1, 0) if waiting == 1 else (0, 1))
+    syncer.release.set()
+    await flusher.wait_durable(ticket)
+    assert seen == [1] * waiting
+
+
+async def test_a_failed_sync_at_once_ends_the_flusher_too() -> None:
+    """Where it happens makes no difference: nothing is acknowledged."""
+
+    class Failing(HeldSyncer):
+        def try_sync_now(self, points: Sequence[Any]) -> bool:
+            raise SyncFailed("disk")
+
+    log, seen = FakeLog(end=1), list[int]()
+    flusher = Flusher(Failing())
+    flusher.call_when_durable(flusher.mark_dirty(log), lambda: seen.append(1))
+    with pytest.raises(SyncFailed):
+        await flusher.run()
+    assert (seen, log.durable, flusher.completed) == ([], 0, 0)
