@@ -154,6 +154,7 @@ async def _serve_connections(
                 sock.listen(settings.socket_listen_backlog_size)
                 accept = partial(_accept, connections, listener)
                 acceptors.start_soon(run_accepting, sock, accept, connections.wait_room)
+        acceptors.start_soon(connections.run_polling)
         acceptors.start_soon(connections.run_sweeping)
         acceptors.start_soon(connections.run_relieving)
         started(

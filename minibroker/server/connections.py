@@ -15,6 +15,7 @@ from minibroker.server.connection import Connection
 from minibroker.server.dispatch import Dispatcher
 from minibroker.server.inbox import SCRATCH_BYTES, Inbox
 from minibroker.server.limits import Limits, MemoryBudget
+from minibroker.server.poller import HAS_EPOLL, EpollPoller, TaskPoller
 from minibroker.server.transport import SocketTransport, Transport
 
 logger = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Connections:
     _descriptors: int = attrs.field(factory=connection_descriptors)
     """How many connections there are descriptors for."""
     _told: bool = False
+    _poller: EpollPoller | TaskPoller = attrs.field(factory=lambda: EpollPoller() if HAS_EPOLL else TaskPoller())
     _limits: Limits = attrs.field(init=False)
     _budget: MemoryBudget = attrs.field(init=False)
 
@@ -93,6 +95,7 @@ class Connections:
             inbox=Inbox(self._scratch, self._limits.max_frame_bytes),
             limits=self._limits,
             budget=self._budget,
+            poller=self._poller,
         )
         self._open.add(connection)
         self._per_address[transport.host] += 1
@@ -109,6 +112,11 @@ class Connections:
                 logger.warning("no more than %d connections: the limit of file descriptors is too low for more", most)
                 self._told = True
             await self._closed_one.wait()
+
+    async def run_polling(self) -> None:
+        """Take what the peers send, for ever."""
+        if isinstance(self._poller, EpollPoller):
+            await self._poller.run()
 
     async def run_sweeping(self) -> None:
         """Close connections that were idle for too long, and free the memory of quiet ones, for ever."""
