@@ -290,6 +290,7 @@ def _copy_retained(fs: FileSystem, group: _Group, batch_filter: BatchFilter, wri
     """Write what stays of a group; returns whether that differs from what was there."""
     changed = len(group.sources) > 1
     last: BatchHeader | None = None
+    copied_end = 0
     for source in group.sources:
         file = fs.open(source.path)
         group.files.append(file)
@@ -301,8 +302,10 @@ def _copy_retained(fs: FileSystem, group: _Group, batch_filter: BatchFilter, wri
                 continue
             changed = changed or kept[1] is not batch
             writer.append(*kept)
-    if not writer.segment.size_bytes and last is not None:
-        # A segment is never empty: its last offset is where a reader that comes to it goes on.
+            copied_end = kept[0].next_offset
+    if copied_end <= group.sources[-1].base_offset and last is not None:
+        # Something of the last source always stays: by it a restart knows that the sources were merged and not lost, and
+        # a reader where to go on behind a segment that would be empty.
         emptied, header = empty_batch(last)
         writer.append(header, emptied)
     return changed

@@ -43,7 +43,8 @@ from minibroker.storage.producer_state import ProducerState
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.swap import recover_compaction
-from minibroker.storage.tail import Recovered, RecoveryReport
+from minibroker.storage.tail import MAX_OFFSET, Recovered, RecoveryReport
+from minibroker.storage.walk import BadBatch, walk_headers
 
 if TYPE_CHECKING:
     from minibroker.storage.log import Log
@@ -223,12 +224,15 @@ class _Recovery:
         recovered, end = self.log, self.checkpoint.durable.segment
         known = {state.base_offset: state for state in self.checkpoint.segments if state.base_offset < end}
         found = {base for base in self.bases if base < end}
+        merged_end: int | None = None
         for base in sorted(known.keys() | found):
             state = known.get(base)
             if base not in found:
-                if not self._was_merged():
+                merged_end = self._merged_end() if merged_end is None else merged_end
+                if base >= merged_end:
                     self._replace_missing(base)
                 continue
+            merged_end = None
             segment = recovered.add_segment(base, state)
             size = recovered.file_size(base)
             if state is None or state.size_bytes != size:
@@ -236,19 +240,26 @@ class _Recovery:
                 segment.compacted = segment.compacted or "compact" in recovered.settings.cleanup_policy
                 self.suspicious.append(segment)
 
-    def _was_merged(self) -> bool:
-        """Whether a missing segment may have gone into the one before it by compaction; then that one is suspicious.
+    def _merged_end(self) -> int:
+        """Where the batches end that the last segment so far has taken in by compaction; 0 if it has not been compacted.
 
-        Its size does not tell: one that takes in nothing but superseded records stays as it was, byte for byte.
+        A missing segment below it was merged: compaction leaves something of the last one it merges. Where the chain of
+        batches is broken that cannot be told, but then the segment is damaged up to its end.
         """
         segments = self.log.segments
-        if not segments or not (segments[-1].compacted or "compact" in self.log.settings.cleanup_policy):
-            return False
-        segments[-1].compacted = True
-        if segments[-1] not in self.suspicious:
-            segments[-1].size_bytes = self.log.file_size(segments[-1].base_offset)
-            self.suspicious.append(segments[-1])
-        return True
+        if not segments or "compact" not in self.log.settings.cleanup_policy:
+            return 0
+        segment, end = segments[-1], 0
+        size = self.log.file_size(segment.base_offset)
+        try:
+            for _, header in walk_headers(segment.file(), 0, size):
+                end = header.next_offset
+        except BadBatch:
+            end = MAX_OFFSET
+        segment.compacted, segment.size_bytes = True, size
+        if segment not in self.suspicious:
+            self.suspicious.append(segment)
+        return end
 
     def _replace_missing(self, base_offset: int) -> None:
         """An empty segment in the place of a lost one; its offsets are quarantined when it is looked through."""

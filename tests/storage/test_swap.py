@@ -150,3 +150,43 @@ def test_a_full_disk_stops_it_without_harm(settled: list[Record]) -> None:
     case.disk.free = None
     compact(case.log)
     assert records_of(case.log) == settled
+
+
+def test_a_lost_segment_is_not_taken_for_a_merged_one() -> None:
+    """Of a compacted log too: whatever the checkpoint knows that is missing and was not merged, is quarantined."""
+    case = Case()
+    compact(case.log)
+    assert len(case.log.segments) > 3
+    old_bases = {state.base_offset for state in case.checkpoint.segments}
+    for checkpoint in (case.checkpoint, save_checkpoint(case.log)):
+        for lost in case.log.segments[1:-1]:
+            assert lost.base_offset in old_bases
+            disk = everything(case.disk)
+            disk.unlink(lost.log_path)
+            log, report = Log.open(disk, case.log.directory, case.log.settings, checkpoint, NOW)
+            end = case.log.next_base_offset(lost)
+            assert (report.quarantined[0].start_offset, report.quarantined[-1].end_offset) == (lost.base_offset, end)
+            kept = [record for record in records_of(case.log) if not lost.base_offset <= record.offset < end]
+            assert records_of(log) == kept
+
+
+def test_something_stays_of_the_last_segment_that_is_merged() -> None:
+    """Though all its records are superseded: else nobody could tell whether it was merged or lost."""
+    disk = SimulatedDisk()
+    disk.mkdir("/data")
+    log = make_log(Path("/data"), disk, segment_bytes=2000)
+    append(log, [(b"kept", b"1")])
+    log.roll(NOW)
+    second = append(log, [(b"superseded", b"1")])
+    log.roll(NOW)
+    append(log, [(b"superseded", b"2"), (b"large", bytes(1900))])
+    close_segment(log)
+    checkpoint = save_checkpoint(log)
+    compact(log)
+    assert [segment.base_offset for segment in log.segments] == [0, 2, 4]
+    (*_, (header, batch)) = log.read_batches(0, 2)
+    assert (header.base_offset, header.record_count) == (second.base_offset, 0)
+    assert len(batch) == 61
+    again, report = Log.open(disk, log.directory, log.settings, checkpoint, NOW)
+    assert not report.quarantined
+    assert records_of(again) == records_of(log)
