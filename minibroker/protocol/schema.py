@@ -28,6 +28,9 @@ OPERATIONS_OMITTED: Final = -(1 << 31)
 """Instead of a bit set of the operations a client is authorized for, when it did not ask for them (KIP-430)."""
 
 
+_API_BY_NAME: Final = {key.camel_name: key for key in ApiKey}
+
+
 class FileRange(Protocol):
     """Bytes that stay in a file until they are sent; encoded by reference."""
 
@@ -48,11 +51,17 @@ class Message:
 
 
 class Response(Message):
-    """Base of all responses. They come from a broker, and the metadata of a large cluster is large."""
+    """Base of all responses; the name of a class says to which API it belongs.
+
+    They come from a broker, and the metadata of a large cluster is large.
+    """
 
     __slots__ = ()
     max_elements = 2_000_000
     api: ClassVar[ApiKey]
+
+    def __init_subclass__(cls) -> None:
+        cls.api = _API_BY_NAME[cls.__name__.removesuffix("Response")]
 
 
 class Request(Message, Generic[ResponseT_co]):
@@ -60,6 +69,9 @@ class Request(Message, Generic[ResponseT_co]):
 
     __slots__ = ()
     api: ClassVar[ApiKey]
+
+    def __init_subclass__(cls) -> None:
+        cls.api = _API_BY_NAME[cls.__name__.removesuffix("Request")]
 
 
 class Data(Message):

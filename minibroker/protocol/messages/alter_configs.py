@@ -5,11 +5,8 @@ Superseded by IncrementalAlterConfigs (KIP-339), but older tools still use it. v
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int8, int16, int32, string
 
 
@@ -34,8 +31,6 @@ class AlterConfigsResource:
 class AlterConfigsRequest(Request["AlterConfigsResponse"]):
     """Asks for settings to be replaced, or only whether they could be."""
 
-    api: ClassVar = ApiKey.ALTER_CONFIGS
-
     resources: list[AlterConfigsResource] = array(AlterConfigsResource)
     validate_only: bool = boolean()
 
@@ -53,8 +48,6 @@ class AlterConfigsResourceResponse:
 @attrs.define(kw_only=True)
 class AlterConfigsResponse(Response):
     """Tells for each resource whether it was changed."""
-
-    api: ClassVar = ApiKey.ALTER_CONFIGS
 
     throttle_time_ms: int = int32()
     responses: list[AlterConfigsResourceResponse] = array(AlterConfigsResourceResponse)

@@ -10,19 +10,14 @@ of v0, with UNSUPPORTED_VERSION and the versions of ApiVersions itself, so that 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int16, int32, int64, string
 
 
 @attrs.define(kw_only=True)
 class ApiVersionsRequest(Request["ApiVersionsResponse"]):
     """Asks for the versions the broker serves."""
-
-    api: ClassVar = ApiKey.API_VERSIONS
 
     client_software_name: str = string("3+", ignorable=True)
     client_software_version: str = string("3+", ignorable=True)
@@ -58,8 +53,6 @@ class FinalizedFeatureKey:
 @attrs.define(kw_only=True)
 class ApiVersionsResponse(Response):
     """Lists every API the broker serves."""
-
-    api: ClassVar = ApiKey.API_VERSIONS
 
     error_code: int = int16()
     api_keys: list[ApiVersion] = array(ApiVersion)

@@ -5,11 +5,8 @@ v2 is flexible, v3 may answer THROTTLING_QUOTA_EXCEEDED (KIP-599).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int16, int32, string
 
 
@@ -33,8 +30,6 @@ class CreatePartitionsTopic:
 class CreatePartitionsRequest(Request["CreatePartitionsResponse"]):
     """Asks for more partitions, or only whether there could be more."""
 
-    api: ClassVar = ApiKey.CREATE_PARTITIONS
-
     topics: list[CreatePartitionsTopic] = array(CreatePartitionsTopic)
     timeout_ms: int = int32()
     validate_only: bool = boolean()
@@ -52,8 +47,6 @@ class CreatePartitionsTopicResult:
 @attrs.define(kw_only=True)
 class CreatePartitionsResponse(Response):
     """Tells for each topic whether it has grown."""
-
-    api: ClassVar = ApiKey.CREATE_PARTITIONS
 
     throttle_time_ms: int = int32()
     results: list[CreatePartitionsTopicResult] = array(CreatePartitionsTopicResult)

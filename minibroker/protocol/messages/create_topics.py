@@ -7,12 +7,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int8, int16, int32, string, uuid
 
 
@@ -47,8 +45,6 @@ class CreatableTopic:
 class CreateTopicsRequest(Request["CreateTopicsResponse"]):
     """Asks for topics, or only whether they could be created."""
 
-    api: ClassVar = ApiKey.CREATE_TOPICS
-
     topics: list[CreatableTopic] = array(CreatableTopic)
     timeout_ms: int = int32(default=60000)
     validate_only: bool = boolean()
@@ -82,8 +78,6 @@ class CreatableTopicResult:
 @attrs.define(kw_only=True)
 class CreateTopicsResponse(Response):
     """Tells for each topic whether it was created."""
-
-    api: ClassVar = ApiKey.CREATE_TOPICS
 
     throttle_time_ms: int = int32()
     topics: list[CreatableTopicResult] = array(CreatableTopicResult)

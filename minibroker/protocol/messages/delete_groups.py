@@ -5,19 +5,14 @@ v2 is flexible.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, string
 
 
 @attrs.define(kw_only=True)
 class DeleteGroupsRequest(Request["DeleteGroupsResponse"]):
     """Asks for groups to be deleted."""
-
-    api: ClassVar = ApiKey.DELETE_GROUPS
 
     groups_names: list[str] = array(string)
 
@@ -33,8 +28,6 @@ class DeletableGroupResult:
 @attrs.define(kw_only=True)
 class DeleteGroupsResponse(Response):
     """Tells for each group whether it was deleted."""
-
-    api: ClassVar = ApiKey.DELETE_GROUPS
 
     throttle_time_ms: int = int32()
     results: list[DeletableGroupResult] = array(DeletableGroupResult)

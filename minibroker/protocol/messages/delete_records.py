@@ -5,11 +5,8 @@ v2 is flexible.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, int64, string
 
 
@@ -32,8 +29,6 @@ class DeleteRecordsTopic:
 @attrs.define(kw_only=True)
 class DeleteRecordsRequest(Request["DeleteRecordsResponse"]):
     """Asks for records to be deleted."""
-
-    api: ClassVar = ApiKey.DELETE_RECORDS
 
     topics: list[DeleteRecordsTopic] = array(DeleteRecordsTopic)
     timeout_ms: int = int32()
@@ -59,8 +54,6 @@ class DeleteRecordsTopicResult:
 @attrs.define(kw_only=True)
 class DeleteRecordsResponse(Response):
     """Tells for each partition where it begins now."""
-
-    api: ClassVar = ApiKey.DELETE_RECORDS
 
     throttle_time_ms: int = int32()
     topics: list[DeleteRecordsTopicResult] = array(DeleteRecordsTopicResult)

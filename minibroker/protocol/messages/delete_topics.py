@@ -7,12 +7,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, string, uuid
 
 
@@ -27,8 +25,6 @@ class DeleteTopicState:
 @attrs.define(kw_only=True)
 class DeleteTopicsRequest(Request["DeleteTopicsResponse"]):
     """Asks for topics to be deleted."""
-
-    api: ClassVar = ApiKey.DELETE_TOPICS
 
     topics: list[DeleteTopicState] = array(DeleteTopicState, "6+")
     topic_names: list[str] = array(string, "0-5", ignorable=True)
@@ -48,8 +44,6 @@ class DeletableTopicResult:
 @attrs.define(kw_only=True)
 class DeleteTopicsResponse(Response):
     """Tells for each topic whether it was deleted."""
-
-    api: ClassVar = ApiKey.DELETE_TOPICS
 
     throttle_time_ms: int = int32()
     responses: list[DeletableTopicResult] = array(DeletableTopicResult)

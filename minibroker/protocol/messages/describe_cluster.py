@@ -5,19 +5,14 @@ v1 asks for brokers (1) or controllers (2, KIP-919). v2 can include fenced broke
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import OPERATIONS_OMITTED, Request, Response, array, boolean, int8, int16, int32, string
 
 
 @attrs.define(kw_only=True)
 class DescribeClusterRequest(Request["DescribeClusterResponse"]):
     """Asks about the cluster."""
-
-    api: ClassVar = ApiKey.DESCRIBE_CLUSTER
 
     include_cluster_authorized_operations: bool = boolean()
     endpoint_type: int = int8("1+", default=1)
@@ -38,8 +33,6 @@ class DescribeClusterBroker:
 @attrs.define(kw_only=True)
 class DescribeClusterResponse(Response):
     """The cluster as this broker sees it."""
-
-    api: ClassVar = ApiKey.DESCRIBE_CLUSTER
 
     throttle_time_ms: int = int32()
     error_code: int = int16()

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int8, int16, int32, string
 
 
@@ -26,8 +23,6 @@ class DescribeConfigsResource:
 @attrs.define(kw_only=True)
 class DescribeConfigsRequest(Request["DescribeConfigsResponse"]):
     """Asks for settings."""
-
-    api: ClassVar = ApiKey.DESCRIBE_CONFIGS
 
     resources: list[DescribeConfigsResource] = array(DescribeConfigsResource)
     include_synonyms: bool = boolean()
@@ -71,8 +66,6 @@ class DescribeConfigsResult:
 @attrs.define(kw_only=True)
 class DescribeConfigsResponse(Response):
     """The settings."""
-
-    api: ClassVar = ApiKey.DESCRIBE_CONFIGS
 
     throttle_time_ms: int = int32()
     results: list[DescribeConfigsResult] = array(DescribeConfigsResult)

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import (
     OPERATIONS_OMITTED,
     Request,
@@ -27,8 +24,6 @@ from minibroker.protocol.schema import (
 @attrs.define(kw_only=True)
 class DescribeGroupsRequest(Request["DescribeGroupsResponse"]):
     """Asks about groups by id."""
-
-    api: ClassVar = ApiKey.DESCRIBE_GROUPS
 
     groups: list[str] = array(string)
     include_authorized_operations: bool = boolean("3+")
@@ -63,8 +58,6 @@ class DescribedGroup:
 @attrs.define(kw_only=True)
 class DescribeGroupsResponse(Response):
     """The groups, in the order asked for."""
-
-    api: ClassVar = ApiKey.DESCRIBE_GROUPS
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     groups: list[DescribedGroup] = array(DescribedGroup)

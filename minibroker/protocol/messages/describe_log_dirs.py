@@ -6,11 +6,8 @@ v2 is flexible. v3 has an error for the whole answer, v4 the size of the volume 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int16, int32, int64, string
 
 
@@ -25,8 +22,6 @@ class DescribableLogDirTopic:
 @attrs.define(kw_only=True)
 class DescribeLogDirsRequest(Request["DescribeLogDirsResponse"]):
     """Asks about some partitions, or all."""
-
-    api: ClassVar = ApiKey.DESCRIBE_LOG_DIRS
 
     topics: list[DescribableLogDirTopic] | None = array(DescribableLogDirTopic, nullable="0+")
 
@@ -64,8 +59,6 @@ class DescribeLogDirsResult:
 @attrs.define(kw_only=True)
 class DescribeLogDirsResponse(Response):
     """The directories of this broker."""
-
-    api: ClassVar = ApiKey.DESCRIBE_LOG_DIRS
 
     throttle_time_ms: int = int32()
     error_code: int = int16("3+", ignorable=True)

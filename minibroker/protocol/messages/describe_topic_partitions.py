@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import (
     OPERATIONS_OMITTED,
     Request,
@@ -40,8 +38,6 @@ class Cursor:
 @attrs.define(kw_only=True)
 class DescribeTopicPartitionsRequest(Request["DescribeTopicPartitionsResponse"]):
     """Asks for a page: topics in the order of their names, no topics meaning all."""
-
-    api: ClassVar = ApiKey.DESCRIBE_TOPIC_PARTITIONS
 
     topics: list[TopicRequest] = array(TopicRequest)
     response_partition_limit: int = int32(default=2000)
@@ -78,8 +74,6 @@ class DescribeTopicPartitionsResponseTopic:
 @attrs.define(kw_only=True)
 class DescribeTopicPartitionsResponse(Response):
     """A page, and where the next one begins if there is one."""
-
-    api: ClassVar = ApiKey.DESCRIBE_TOPIC_PARTITIONS
 
     throttle_time_ms: int = int32()
     topics: list[DescribeTopicPartitionsResponseTopic] = array(DescribeTopicPartitionsResponseTopic)

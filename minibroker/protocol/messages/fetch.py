@@ -13,12 +13,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.messages.leadership import LeaderIdAndEpoch as LeaderIdAndEpoch
 from minibroker.protocol.messages.leadership import NodeEndpoint as NodeEndpoint
 from minibroker.protocol.schema import (
@@ -80,8 +78,6 @@ class ForgottenTopic:
 @attrs.define(kw_only=True)
 class FetchRequest(Request["FetchResponse"]):
     """Asks for batches: at least ``min_bytes`` in all or what is there after ``max_wait_ms``, at most ``max_bytes``."""
-
-    api: ClassVar = ApiKey.FETCH
 
     cluster_id: str | None = string("12+", nullable="12+", tag=0, ignorable=True, default=None)
     replica_id: int = int32("0-14", default=-1)
@@ -150,8 +146,6 @@ class FetchableTopicResponse:
 @attrs.define(kw_only=True)
 class FetchResponse(Response):
     """Brings what there is to read."""
-
-    api: ClassVar = ApiKey.FETCH
 
     throttle_time_ms: int = int32()
     error_code: int = int16("7+", ignorable=True)

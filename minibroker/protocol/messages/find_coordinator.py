@@ -7,19 +7,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int8, int16, int32, string
 
 
 @attrs.define(kw_only=True)
 class FindCoordinatorRequest(Request["FindCoordinatorResponse"]):
     """Asks for the coordinators of keys of one kind."""
-
-    api: ClassVar = ApiKey.FIND_COORDINATOR
 
     key: str = string("0-3")
     key_type: int = int8("1+")
@@ -41,8 +36,6 @@ class Coordinator:
 @attrs.define(kw_only=True)
 class FindCoordinatorResponse(Response):
     """The coordinators, from v4 on as a list."""
-
-    api: ClassVar = ApiKey.FIND_COORDINATOR
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16("0-3")

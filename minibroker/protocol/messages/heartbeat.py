@@ -5,19 +5,14 @@ v1 adds the throttle time, v3 static members (KIP-345), v4 is flexible.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, int16, int32, string
 
 
 @attrs.define(kw_only=True)
 class HeartbeatRequest(Request["HeartbeatResponse"]):
     """Says that a member is alive."""
-
-    api: ClassVar = ApiKey.HEARTBEAT
 
     group_id: str = string()
     generation_id: int = int32()
@@ -28,8 +23,6 @@ class HeartbeatRequest(Request["HeartbeatResponse"]):
 @attrs.define(kw_only=True)
 class HeartbeatResponse(Response):
     """Says whether the member may go on as it is."""
-
-    api: ClassVar = ApiKey.HEARTBEAT
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()

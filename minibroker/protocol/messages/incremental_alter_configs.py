@@ -5,11 +5,8 @@ v1 is flexible.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int8, int16, int32, string
 
 
@@ -35,8 +32,6 @@ class AlterConfigsResource:
 class IncrementalAlterConfigsRequest(Request["IncrementalAlterConfigsResponse"]):
     """Asks for changes, or only whether they could be made."""
 
-    api: ClassVar = ApiKey.INCREMENTAL_ALTER_CONFIGS
-
     resources: list[AlterConfigsResource] = array(AlterConfigsResource)
     validate_only: bool = boolean()
 
@@ -54,8 +49,6 @@ class AlterConfigsResourceResponse:
 @attrs.define(kw_only=True)
 class IncrementalAlterConfigsResponse(Response):
     """Tells for each resource whether it was changed."""
-
-    api: ClassVar = ApiKey.INCREMENTAL_ALTER_CONFIGS
 
     throttle_time_ms: int = int32()
     responses: list[AlterConfigsResourceResponse] = array(AlterConfigsResourceResponse)

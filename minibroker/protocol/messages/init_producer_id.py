@@ -9,19 +9,14 @@ v6 (two-phase commit, KIP-939) is still marked unstable in Kafka 4.3 and left ou
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, int16, int32, int64, string
 
 
 @attrs.define(kw_only=True)
 class InitProducerIdRequest(Request["InitProducerIdResponse"]):
     """Asks for a producer id; without a transactional id, for idempotence alone."""
-
-    api: ClassVar = ApiKey.INIT_PRODUCER_ID
 
     transactional_id: str | None = string(nullable="0+")
     transaction_timeout_ms: int = int32()
@@ -32,8 +27,6 @@ class InitProducerIdRequest(Request["InitProducerIdResponse"]):
 @attrs.define(kw_only=True)
 class InitProducerIdResponse(Response):
     """The producer id, new or kept, and the epoch to write with."""
-
-    api: ClassVar = ApiKey.INIT_PRODUCER_ID
 
     throttle_time_ms: int = int32()
     error_code: int = int16()

@@ -9,11 +9,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, binary, boolean, int16, int32, string
 
 
@@ -28,8 +25,6 @@ class JoinGroupRequestProtocol:
 @attrs.define(kw_only=True)
 class JoinGroupRequest(Request["JoinGroupResponse"]):
     """Asks to become or to stay a member; protocols come in order of preference."""
-
-    api: ClassVar = ApiKey.JOIN_GROUP
 
     group_id: str = string()
     session_timeout_ms: int = int32()
@@ -53,8 +48,6 @@ class JoinGroupResponseMember:
 @attrs.define(kw_only=True)
 class JoinGroupResponse(Response):
     """The new generation. Only its leader is told the members."""
-
-    api: ClassVar = ApiKey.JOIN_GROUP
 
     throttle_time_ms: int = int32("2+", ignorable=True)
     error_code: int = int16()

@@ -7,11 +7,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, string
 
 
@@ -27,8 +24,6 @@ class MemberIdentity:
 @attrs.define(kw_only=True)
 class LeaveGroupRequest(Request["LeaveGroupResponse"]):
     """Asks for members to be taken out."""
-
-    api: ClassVar = ApiKey.LEAVE_GROUP
 
     group_id: str = string()
     member_id: str = string("0-2")
@@ -47,8 +42,6 @@ class MemberResponse:
 @attrs.define(kw_only=True)
 class LeaveGroupResponse(Response):
     """Tells whether the members have left."""
-
-    api: ClassVar = ApiKey.LEAVE_GROUP
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()

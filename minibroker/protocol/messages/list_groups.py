@@ -5,19 +5,14 @@ v1 adds the throttle time. v3 is flexible. v4 filters by state (KIP-518), v5 by 
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, string
 
 
 @attrs.define(kw_only=True)
 class ListGroupsRequest(Request["ListGroupsResponse"]):
     """Asks for all groups, or those in some states and of some types."""
-
-    api: ClassVar = ApiKey.LIST_GROUPS
 
     states_filter: list[str] = array(string, "4+")
     types_filter: list[str] = array(string, "5+")
@@ -36,8 +31,6 @@ class ListedGroup:
 @attrs.define(kw_only=True)
 class ListGroupsResponse(Response):
     """The groups."""
-
-    api: ClassVar = ApiKey.LIST_GROUPS
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()

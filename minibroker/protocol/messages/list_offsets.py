@@ -10,11 +10,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int8, int16, int32, int64, string
 
 
@@ -38,8 +35,6 @@ class ListOffsetsTopic:
 @attrs.define(kw_only=True)
 class ListOffsetsRequest(Request["ListOffsetsResponse"]):
     """Asks for offsets by time."""
-
-    api: ClassVar = ApiKey.LIST_OFFSETS
 
     replica_id: int = int32()
     isolation_level: int = int8("2+")
@@ -69,8 +64,6 @@ class ListOffsetsTopicResponse:
 @attrs.define(kw_only=True)
 class ListOffsetsResponse(Response):
     """The offsets found."""
-
-    api: ClassVar = ApiKey.LIST_OFFSETS
 
     throttle_time_ms: int = int32("2+", ignorable=True)
     topics: list[ListOffsetsTopicResponse] = array(ListOffsetsTopicResponse)

@@ -12,12 +12,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import OPERATIONS_OMITTED, Request, Response, array, boolean, int16, int32, string, uuid
 
 
@@ -32,8 +30,6 @@ class MetadataRequestTopic:
 @attrs.define(kw_only=True)
 class MetadataRequest(Request["MetadataResponse"]):
     """Asks about some topics, or all of them."""
-
-    api: ClassVar = ApiKey.METADATA
 
     topics: list[MetadataRequestTopic] | None = array(MetadataRequestTopic, nullable="1+")
     allow_auto_topic_creation: bool = boolean("4+", default=True)
@@ -79,8 +75,6 @@ class MetadataResponseTopic:
 @attrs.define(kw_only=True)
 class MetadataResponse(Response):
     """The cluster as this broker sees it."""
-
-    api: ClassVar = ApiKey.METADATA
 
     throttle_time_ms: int = int32("3+", ignorable=True)
     brokers: list[MetadataResponseBroker] = array(MetadataResponseBroker)

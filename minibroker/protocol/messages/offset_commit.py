@@ -8,12 +8,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, int64, string, uuid
 
 
@@ -39,8 +37,6 @@ class OffsetCommitRequestTopic:
 @attrs.define(kw_only=True)
 class OffsetCommitRequest(Request["OffsetCommitResponse"]):
     """Commits offsets; generation -1 and no member id for a consumer that is in no group."""
-
-    api: ClassVar = ApiKey.OFFSET_COMMIT
 
     group_id: str = string()
     generation_id_or_member_epoch: int = int32(default=-1)
@@ -70,8 +66,6 @@ class OffsetCommitResponseTopic:
 @attrs.define(kw_only=True)
 class OffsetCommitResponse(Response):
     """Tells for each partition whether its offset was stored."""
-
-    api: ClassVar = ApiKey.OFFSET_COMMIT
 
     throttle_time_ms: int = int32("3+", ignorable=True)
     topics: list[OffsetCommitResponseTopic] = array(OffsetCommitResponseTopic)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, string
 
 
@@ -28,8 +25,6 @@ class OffsetDeleteRequestTopic:
 @attrs.define(kw_only=True)
 class OffsetDeleteRequest(Request["OffsetDeleteResponse"]):
     """Asks for offsets of a group to be deleted."""
-
-    api: ClassVar = ApiKey.OFFSET_DELETE
 
     group_id: str = string()
     topics: list[OffsetDeleteRequestTopic] = array(OffsetDeleteRequestTopic)
@@ -54,8 +49,6 @@ class OffsetDeleteResponseTopic:
 @attrs.define(kw_only=True)
 class OffsetDeleteResponse(Response):
     """Tells for each partition whether its offset was deleted."""
-
-    api: ClassVar = ApiKey.OFFSET_DELETE
 
     error_code: int = int16()
     throttle_time_ms: int = int32()

@@ -9,12 +9,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, boolean, int16, int32, int64, string, uuid
 
 
@@ -48,8 +46,6 @@ class OffsetFetchRequestGroup:
 @attrs.define(kw_only=True)
 class OffsetFetchRequest(Request["OffsetFetchResponse"]):
     """Asks for committed offsets."""
-
-    api: ClassVar = ApiKey.OFFSET_FETCH
 
     group_id: str = string("0-7")
     topics: list[OffsetFetchRequestTopic] | None = array(OffsetFetchRequestTopic, "0-7", nullable="2-7")
@@ -108,8 +104,6 @@ class OffsetFetchResponseGroup:
 @attrs.define(kw_only=True)
 class OffsetFetchResponse(Response):
     """The committed offsets."""
-
-    api: ClassVar = ApiKey.OFFSET_FETCH
 
     throttle_time_ms: int = int32("3+", ignorable=True)
     topics: list[OffsetFetchResponseTopic] = array(OffsetFetchResponseTopic, "0-7")

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, int16, int32, int64, string
 
 
@@ -34,8 +31,6 @@ class OffsetForLeaderTopic:
 @attrs.define(kw_only=True)
 class OffsetForLeaderEpochRequest(Request["OffsetForLeaderEpochResponse"]):
     """Asks where epochs ended."""
-
-    api: ClassVar = ApiKey.OFFSET_FOR_LEADER_EPOCH
 
     replica_id: int = int32("3+", ignorable=True, default=-2)
     topics: list[OffsetForLeaderTopic] = array(OffsetForLeaderTopic)
@@ -62,8 +57,6 @@ class OffsetForLeaderTopicResult:
 @attrs.define(kw_only=True)
 class OffsetForLeaderEpochResponse(Response):
     """Tells where the epochs ended."""
-
-    api: ClassVar = ApiKey.OFFSET_FOR_LEADER_EPOCH
 
     throttle_time_ms: int = int32()
     topics: list[OffsetForLeaderTopicResult] = array(OffsetForLeaderTopicResult)

@@ -16,12 +16,10 @@ A request with ``acks=0`` has no response.
 
 from __future__ import annotations
 
-from typing import ClassVar
 from uuid import UUID
 
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.messages.leadership import LeaderIdAndEpoch as LeaderIdAndEpoch
 from minibroker.protocol.messages.leadership import NodeEndpoint as NodeEndpoint
 from minibroker.protocol.schema import (
@@ -59,8 +57,6 @@ class TopicProduceData:
 @attrs.define(kw_only=True)
 class ProduceRequest(Request["ProduceResponse"]):
     """Brings batches; ``acks`` is 0, 1 or -1 (all), and ``timeout_ms`` bounds the wait for replicas."""
-
-    api: ClassVar = ApiKey.PRODUCE
 
     transactional_id: str | None = string("3+", nullable="3+", default=None)
     acks: int = int16()
@@ -102,8 +98,6 @@ class TopicProduceResponse:
 @attrs.define(kw_only=True)
 class ProduceResponse(Response):
     """Tells for each partition where its batches are, or why not."""
-
-    api: ClassVar = ApiKey.PRODUCE
 
     responses: list[TopicProduceResponse] = array(TopicProduceResponse)
     throttle_time_ms: int = int32("1+", ignorable=True)

@@ -6,11 +6,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import attrs
 
-from minibroker.protocol.api import ApiKey
 from minibroker.protocol.schema import Request, Response, array, binary, int16, int32, string
 
 
@@ -26,8 +23,6 @@ class SyncGroupRequestAssignment:
 class SyncGroupRequest(Request["SyncGroupResponse"]):
     """Waits for the assignment; the leader brings it along."""
 
-    api: ClassVar = ApiKey.SYNC_GROUP
-
     group_id: str = string()
     generation_id: int = int32()
     member_id: str = string()
@@ -40,8 +35,6 @@ class SyncGroupRequest(Request["SyncGroupResponse"]):
 @attrs.define(kw_only=True)
 class SyncGroupResponse(Response):
     """The member's own assignment."""
-
-    api: ClassVar = ApiKey.SYNC_GROUP
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16()
