@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -68,20 +69,16 @@ class Load:
         except BaseException as error:  # told to whoever runs the test
             self.failures.append(f"{client!r}: {error!r}")
 
-    def wait_acked(self, more: int) -> None:
-        """Return when that many more records are acknowledged."""
+    def wait_more(self, acked: int = 0, polled: int = 0, committed: int = 0) -> None:
+        """Return when that many more records are acknowledged, read, and that many more commits done."""
         with self._changed:
-            wanted = self.acked + more
-            done = self._changed.wait_for(lambda: self.acked >= wanted or self.failures, PATIENCE_S)
+            wanted = (self.acked + acked, self.polled + polled, self.committed + committed)
+            done = self._changed.wait_for(lambda: self.failures or self._has(*wanted), PATIENCE_S)
         assert not self.failures, self.failures
         assert done, "no progress"
 
-    def wait_read(self) -> None:
-        """Return when the consumers and the group have read and committed something."""
-        with self._changed:
-            done = self._changed.wait_for(lambda: (self.polled > 0 and self.committed > 0) or self.failures, PATIENCE_S)
-        assert not self.failures, self.failures
-        assert done, "nothing was read or committed"
+    def _has(self, acked: int, polled: int, committed: int) -> bool:
+        return self.acked >= acked and self.polled >= polled and self.committed >= committed
 
     def finish(self) -> None:
         """End all clients: producers once everything is acknowledged."""
@@ -95,6 +92,27 @@ class Load:
         """One that no other record has; with the lock held."""
         self._values += 1
         return f"{prefix}:{self._values}".encode()
+
+    def acknowledge(self, place: Place, offset: int, value: bytes) -> None:
+        """A producer was told where a record is."""
+        with self.lock:
+            self.history.ack(place, offset, [value])
+            self.acked += 1
+            self.moved()
+
+    def begin(self, reader: str, place: Place) -> None:
+        """A consumer is about to read a partition from its beginning."""
+        with self.lock:
+            self.history.seek(reader, place, 0)
+
+    def take(self, reader: str, records: Mapping[Any, Sequence[Any]]) -> None:
+        """A consumer got records: partition -> records."""
+        with self.lock:
+            for found in records.values():
+                for record in found:
+                    self.history.poll(reader, (record.topic, record.partition), record.offset, record.value)
+                    self.polled += 1
+            self.moved()
 
     def moved(self) -> None:
         """Wake whoever waits; with the lock held."""
@@ -151,10 +169,7 @@ class Writer:
         if error is not None:
             load.failures.append(f"producer {self.number}: {error}")
             return
-        with load.lock:
-            load.history.ack((message.topic(), message.partition()), message.offset(), [message.value()])
-            load.acked += 1
-            load.moved()
+        load.acknowledge((message.topic(), message.partition()), message.offset(), message.value())
 
 
 @attrs.define(eq=False)
@@ -181,9 +196,8 @@ class Reader:
             }
         )
         consumer.assign([TopicPartition(topic, index, 0) for topic, index in self.places])
-        with load.lock:
-            for place in self.places:
-                load.history.seek(self.name, place, 0)
+        for place in self.places:
+            load.begin(self.name, place)
         while not load.done:
             messages = consumer.consume(200, 0.1)
             with load.lock:
