@@ -152,10 +152,15 @@ class Answers:
                 self.send_ready()
 
     async def _send_outbox(self) -> None:
-        while not self._outbox.send_nowait():
-            self.progressed()
-            with trio.move_on_after(self.write_deadline_s) as scope:
+        if self._outbox.send_nowait():
+            return
+        with trio.move_on_after(self.write_deadline_s) as scope:
+            sent = False
+            while not sent:
+                self.progressed()
                 await self._outbox.wait_sendable()
-            if scope.cancelled_caught:
-                raise PeerTooSlow(f"it took nothing of its answers for {self.write_deadline_s:g} s")
-            self.last_sent = trio.current_time()
+                self.last_sent = trio.current_time()
+                scope.deadline = self.last_sent + self.write_deadline_s
+                sent = self._outbox.send_nowait()
+        if scope.cancelled_caught:
+            raise PeerTooSlow(f"it took nothing of its answers for {self.write_deadline_s:g} s")

@@ -32,7 +32,8 @@ CHECKPOINT_REST = 20.0
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
 
-
+PRODUCERS_PART = 100
+"""Of all producers that may be remembered, one partition may have this part."""
 SCRUB_INTERVAL_MS = 60_000
 SCRUB_PIECE_BYTES = 1 << 20
 
@@ -42,8 +43,16 @@ class Maintenance:
     """The jobs of one broker."""
 
     data: Data
+    _producers: int = 0
+    """How many idempotent producers the partitions remember that were looked at in this round."""
+    _producers_each: int = attrs.field()
+    """How many one of them may."""
     _saving: trio.Lock = attrs.field(factory=trio.Lock)
     """Of the checkpoint file, which a compaction saves too."""
+
+    @_producers_each.default
+    def _most_producers_each(self) -> int:
+        return self.data.settings.minibroker_producer_ids_max // PRODUCERS_PART
 
     async def run(self) -> None:
         """Do every job in its own rhythm, for ever."""
@@ -110,7 +119,9 @@ class Maintenance:
         """Flush what topics with Kafka's promise hold back, and write down what is durable. Raises StorageError."""
         file = self.data.directory.checkpoint
         async with self._saving:
+            self._producers = 0
             await self._for_each(self._collect)
+            self._limit_producers()
             file.note_date(self.data.catalog.retention_now_ms())
             pending = file.begin(())
             if pending is None:
@@ -123,7 +134,18 @@ class Maintenance:
                 raise
             file.complete(pending)
 
+    def _limit_producers(self) -> None:
+        """Decide how many producers each partition may remember from now on, by how many there are in all."""
+        most = self.data.settings.minibroker_producer_ids_max
+        if self._producers > most:
+            self._producers_each = max(self._producers_each // 2, 1)
+        elif self._producers < most // 2:
+            self._producers_each = min(self._producers_each * 2, most // PRODUCERS_PART)
+
     def _collect(self, partition: Partition) -> None:
+        producers = partition.log.producer_state
+        producers.forget_oldest(self._producers_each)
+        self._producers += len(producers.entries)
         partition.flush_overdue(self.data.settings.log_flush_offset_checkpoint_interval_ms)
         self.data.directory.checkpoint.collect((partition.log,))
 

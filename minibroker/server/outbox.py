@@ -16,7 +16,9 @@ from minibroker.server.transport import IOV_MAX, Buffer, Transport
 from minibroker.storage.reading import FileSlice
 
 CHUNK_BYTES = 1 << 20
-"""How much of a file is sent, or read ahead, at a time; then others have their turn."""
+"""How much of a file is sent, or read ahead, at a time."""
+TURN_BYTES = 2 << 20
+"""How much a peer gets before others have their turn: a millisecond at the speed of the loopback."""
 
 
 @attrs.define(eq=False)
@@ -48,14 +50,14 @@ class Outbox:
 
     def send_nowait(self) -> bool:
         """Send what can be sent now; True when all is away. Raises OSError, StorageError."""
-        budget = CHUNK_BYTES
+        budget = TURN_BYTES
         while self._parts:
             if budget <= 0:
                 self._yielding = True
                 return False
             part = self._parts[0]
-            count = self._send_file(part) if isinstance(part, FileSlice) else self._send_buffers()
-            if count == 0:
+            count, more = self._send_file(part) if isinstance(part, FileSlice) else self._send_buffers()
+            if not more:
                 return False
             budget -= count
         return True
@@ -78,21 +80,24 @@ class Outbox:
     def _next_chunk(self, part: FileSlice) -> tuple[int, int]:
         return part.position + self._file_sent, min(CHUNK_BYTES, part.size_bytes - self._file_sent)
 
-    def _send_file(self, part: FileSlice) -> int:
+    def _send_file(self, part: FileSlice) -> tuple[int, bool]:
+        """Send a chunk of a file; return how much has gone, and whether more would go."""
         position, size = self._next_chunk(part)
         if position >= self._warm_end:
             if not part.file.is_cached(position, size):
                 self._cold = True
-                return 0
+                return 0, False
             self._warm_end = position + size
-        count = self._transport.send_file_nowait(part.file, position, min(size, self._warm_end - position))
+        size = min(size, self._warm_end - position)
+        count = self._transport.send_file_nowait(part.file, position, size)
         self._file_sent += count
         if self._file_sent == part.size_bytes:
             self._parts.popleft()
             self._file_sent = self._warm_end = 0
-        return count
+        return count, count == size
 
-    def _send_buffers(self) -> int:
+    def _send_buffers(self) -> tuple[int, bool]:
+        """Send the buffers in front; return how much has gone, and whether more would go."""
         gather: list[Buffer] = []
         for part in self._parts:
             if isinstance(part, FileSlice) or len(gather) == IOV_MAX:
@@ -104,7 +109,7 @@ class Outbox:
             if left < len(part):
                 if left:
                     self._parts[0] = memoryview(part)[left:]
-                break
+                return count, False
             left -= len(part)
             self._parts.popleft()
-        return count
+        return count, True
