@@ -15,7 +15,7 @@ import orjson
 
 from minibroker.cli.problems import CommandError
 from minibroker.client.partition_state import ConsumerRecord
-from minibroker.config.setting import shown
+from minibroker.config.errors import shown
 
 _FIELDS: Final = frozenset({"topic", "partition", "offset", "timestamp", "key", "value", "headers"})
 

@@ -8,7 +8,7 @@ from enum import Enum
 import attrs
 
 from minibroker.cli.problems import CommandError
-from minibroker.config.setting import shown
+from minibroker.config.errors import shown
 
 
 class Edge(Enum):

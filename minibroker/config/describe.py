@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from minibroker.config.layers import ConfigSource, LayeredSettings
-from minibroker.config.setting import Kind, Setting, attribute_name
+from minibroker.config.setting import Kind, Setting, attribute_name, to_text
 from minibroker.config.settings import broker_settings
 from minibroker.config.topic_settings import inherited_value, topic_settings
-from minibroker.config.values import to_text
 
 
 @attrs.frozen
@@ -53,38 +52,28 @@ def describe_cluster(broker: LayeredSettings) -> list[ConfigEntry]:
 
 
 def _topic_entry(setting: Setting, own: str | None, broker: LayeredSettings) -> ConfigEntry:
-    behind = tuple(_behind(setting, broker))
-    if own is not None:
-        behind = (ConfigSynonym(setting.name, own, ConfigSource.TOPIC), *behind)
-    return ConfigEntry(
-        name=setting.name,
-        value=to_text(inherited_value(setting, broker.effective)) if own is None else own,
-        source=behind[0].source if behind else ConfigSource.DEFAULT,
-        kind=setting.kind,
-        documentation=setting.documentation,
-        synonyms=behind,
-        read_only=False,
-    )
-
-
-def _behind(setting: Setting, broker: LayeredSettings) -> Iterator[ConfigSynonym]:
-    for name, _ in setting.synonyms:
-        yield from _places(broker_settings()[name], broker)
-
-
-def _places(setting: Setting, broker: LayeredSettings) -> Iterator[ConfigSynonym]:
-    for source, value in broker.values(setting):
-        yield ConfigSynonym(setting.name, to_text(value), source)
+    behind = [place for name, _ in setting.synonyms for place in _places(broker_settings()[name], broker)]
+    if own is None:
+        return _entry(setting, to_text(inherited_value(setting, broker.effective)), behind, read_only=False)
+    return _entry(setting, own, [ConfigSynonym(setting.name, own, ConfigSource.TOPIC), *behind], read_only=False)
 
 
 def _broker_entry(setting: Setting, broker: LayeredSettings) -> ConfigEntry:
-    places = tuple(_places(setting, broker))
+    value = to_text(getattr(broker.effective, attribute_name(setting.name)))
+    return _entry(setting, value, _places(setting, broker), read_only=not setting.dynamic)
+
+
+def _places(setting: Setting, broker: LayeredSettings) -> list[ConfigSynonym]:
+    return [ConfigSynonym(setting.name, to_text(value), source) for source, value in broker.values(setting)]
+
+
+def _entry(setting: Setting, value: str | None, places: Sequence[ConfigSynonym], *, read_only: bool) -> ConfigEntry:
     return ConfigEntry(
         name=setting.name,
-        value=to_text(getattr(broker.effective, attribute_name(setting.name))),
+        value=value,
         source=places[0].source if places else ConfigSource.DEFAULT,
         kind=setting.kind,
         documentation=setting.documentation,
-        synonyms=places,
-        read_only=not setting.dynamic,
+        synonyms=tuple(places),
+        read_only=read_only,
     )

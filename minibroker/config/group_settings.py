@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from minibroker.config.setting import MAX_INT, Importance, integer, long
+from minibroker.config.setting import MAX_INT, integer, long
 
 
 @attrs.frozen(kw_only=True, init=False, repr=False, eq=False, slots=False)
@@ -12,69 +12,35 @@ class GroupSettings:
     """Limits and deadlines of groups, the topic of their offsets, and how long producers are remembered."""
 
     group_initial_rebalance_delay_ms: int = integer(
-        "group.initial.rebalance.delay.ms",
         3000,
         "How long an empty group waits for more members after the first has joined. 0 suits tests and development.",
         at_least=0,
     )
     group_min_session_timeout_ms: int = integer(
-        "group.min.session.timeout.ms",
-        6000,
-        "The shortest session timeout that a member of a group may ask for.",
-        at_least=1,
+        6000, "The shortest session timeout that a member of a group may ask for.", at_least=1
     )
     group_max_session_timeout_ms: int = integer(
-        "group.max.session.timeout.ms",
-        1800000,
-        "The longest session timeout that a member of a group may ask for.",
-        at_least=1,
+        1800000, "The longest session timeout that a member of a group may ask for.", at_least=1
     )
-    group_max_size: int = integer(
-        "group.max.size",
-        MAX_INT,
-        "How many members a group may have.",
-        at_least=1,
-    )
+    group_max_size: int = integer(MAX_INT, "How many members a group may have.", at_least=1)
     offset_metadata_max_bytes: int = integer(
-        "offset.metadata.max.bytes",
-        4096,
-        "The longest text that may be committed along with an offset.",
-        importance=Importance.HIGH,
-        at_least=0,
+        4096, "The longest text that may be committed along with an offset.", at_least=0
     )
     offsets_retention_minutes: int = integer(
-        "offsets.retention.minutes",
-        10080,
-        "How long the committed offsets of a group without members are kept.",
-        importance=Importance.HIGH,
-        at_least=1,
+        10080, "How long the committed offsets of a group without members are kept.", at_least=1
     )
     offsets_retention_check_interval_ms: int = long(
-        "offsets.retention.check.interval.ms",
-        600000,
-        "How often committed offsets are looked through for expired ones.",
-        importance=Importance.HIGH,
-        at_least=1,
+        600000, "How often committed offsets are looked through for expired ones.", at_least=1
     )
     offsets_topic_num_partitions: int = integer(
-        "offsets.topic.num.partitions",
-        50,
-        "How many partitions __consumer_offsets is created with. Never changes afterwards.",
-        importance=Importance.HIGH,
-        at_least=1,
+        50, "How many partitions __consumer_offsets is created with. Never changes afterwards.", at_least=1
     )
     offsets_topic_segment_bytes: int = integer(
-        "offsets.topic.segment.bytes",
-        104857600,
-        "The segment size of __consumer_offsets; small, so that it is compacted soon.",
-        importance=Importance.HIGH,
-        at_least=1024,
+        104857600, "The segment size of __consumer_offsets; small, so that it is compacted soon.", at_least=1024
     )
     producer_id_expiration_ms: int = integer(
-        "producer.id.expiration.ms",
         86400000,
         "An idempotent producer that has written nothing to a partition for this long is forgotten there.",
-        importance=Importance.LOW,
         at_least=1,
         dynamic=True,
     )

@@ -13,11 +13,9 @@ from typing import Any
 
 import attrs
 
-from minibroker.config.errors import ConfigError
-from minibroker.config.nearest import unknown_setting
-from minibroker.config.setting import Setting, attribute_name, shown
-from minibroker.config.settings import BrokerSettings, broker_settings
-from minibroker.config.values import from_text
+from minibroker.config.errors import ConfigError, shown
+from minibroker.config.setting import Setting, attribute_name
+from minibroker.config.settings import BrokerSettings, broker_setting
 
 logger = logging.getLogger(__name__)
 
@@ -46,17 +44,17 @@ class LayeredSettings:
 
     @effective.default
     def _merge(self) -> BrokerSettings:
-        changes = _parse(self.cluster) | _parse(self.own)
-        if not changes:
-            return self.static
-        return attrs.evolve(self.static, **{attribute_name(name): value for name, value in changes.items()})
+        changes = [
+            (attribute_name(name), _parse(name, text)) for name, text in (*self.cluster.items(), *self.own.items())
+        ]
+        return attrs.evolve(self.static, **dict(changes)) if changes else self.static
 
     def values(self, setting: Setting) -> Iterator[tuple[ConfigSource, Any]]:
         """Every value that a broker setting has in some layer, the one in force first."""
         if setting.name in self.own:
-            yield ConfigSource.DYNAMIC_BROKER, from_text(setting, self.own[setting.name])
+            yield ConfigSource.DYNAMIC_BROKER, setting.from_text(self.own[setting.name])
         if setting.name in self.cluster:
-            yield ConfigSource.DYNAMIC_DEFAULT_BROKER, from_text(setting, self.cluster[setting.name])
+            yield ConfigSource.DYNAMIC_DEFAULT_BROKER, setting.from_text(self.cluster[setting.name])
         started_with = getattr(self.static, attribute_name(setting.name))
         if self.static.is_set(setting, started_with):
             yield ConfigSource.STATIC_BROKER, started_with
@@ -76,7 +74,7 @@ def _usable(changes: Mapping[str, str]) -> dict[str, str]:
     usable = {}
     for name, text in changes.items():
         try:
-            _parse_one(name, text)
+            _parse(name, text)
         except ConfigError as error:
             logger.warning("the stored setting %s is passed over: %s", name, error)
         else:
@@ -84,16 +82,8 @@ def _usable(changes: Mapping[str, str]) -> dict[str, str]:
     return usable
 
 
-def _parse(changes: Mapping[str, str]) -> dict[str, Any]:
-    return {name: _parse_one(name, text) for name, text in changes.items()}
-
-
-def _parse_one(name: str, text: str) -> Any:
-    setting = broker_settings().get(name)
-    if setting is None:
-        raise unknown_setting(name, broker_settings())
+def _parse(name: str, text: str) -> Any:
+    setting = broker_setting(name)
     if not setting.dynamic:
         raise ConfigError(f"expected a setting that can change while the broker runs, found {shown(name)}")
-    value = from_text(setting, text)
-    setting.check(value)
-    return value
+    return setting.from_text(text)

@@ -6,8 +6,7 @@ from typing import Final
 
 import attrs
 
-from minibroker.config.errors import ConfigError
-from minibroker.config.setting import shown
+from minibroker.config.errors import ConfigError, shown
 
 PLAINTEXT: Final = "PLAINTEXT"
 DEFAULT_PORT: Final = 9092

@@ -7,20 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from minibroker.config.errors import ConfigError
-from minibroker.config.nearest import unknown_setting
-from minibroker.config.setting import Setting, attribute_name
-from minibroker.config.settings import BrokerSettings, broker_settings
-from minibroker.config.values import from_text, from_toml
-
-if TYPE_CHECKING:
-    from cattrs import Converter
+from minibroker.config.setting import Setting, attribute_name, kafka_name
+from minibroker.config.settings import BrokerSettings, broker_setting, broker_settings
 
 _PREFIX: Final = "MINIBROKER_"
 _CLIENTS_OWN: Final = "MINIBROKER_BROKER"  # where our client programs find a broker, no setting of one
@@ -36,10 +30,10 @@ RawValue = str | int | float | bool | Sequence[str]
 class WrittenValue:
     """A setting's value as somebody wrote it down somewhere."""
 
-    value: object
+    value: Any
     origin: str
     """Where: "broker.toml: ", "--set num.partitions=4: ". An error begins with it."""
-    read: Callable[[Setting, Any], Any]
+    read: Callable[[Setting, Any], Any] = Setting.from_text
     """Makes a typed value of it; raises ConfigError."""
 
 
@@ -57,9 +51,10 @@ def load_settings(
     raw: dict[str, RawValue | WrittenValue] = {} if config_file is None else dict(from_file(config_file))
     raw |= from_environment(environment or {})
     raw |= from_assignments(assignments)
-    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
-    settings = structure(raw)
-    return attrs.evolve(settings, **given, explicit=settings.explicit | {name.replace("_", ".") for name in given})
+    for name, value in flags.items():
+        if value is not None:
+            raw[kafka_name(name)] = WrittenValue(value, "", Setting.checked)
+    return structure(raw)
 
 
 def from_file(path: Path) -> Iterator[tuple[str, WrittenValue]]:
@@ -73,7 +68,7 @@ def from_file(path: Path) -> Iterator[tuple[str, WrittenValue]]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: expected TOML, found: {error}") from error
-    return ((name, WrittenValue(value, f"{path}: ", from_toml)) for name, value in _flatten(table, ""))
+    return ((name, WrittenValue(value, f"{path}: ", Setting.from_toml)) for name, value in _flatten(table, ""))
 
 
 def _flatten(table: Mapping[str, object], prefix: str) -> Iterator[tuple[str, object]]:
@@ -90,8 +85,8 @@ def from_environment(environment: Mapping[str, str]) -> Iterator[tuple[str, Writ
     for variable, text in environment.items():
         if variable.startswith(_PREFIX) and variable != _CLIENTS_OWN and not _KUBERNETES.fullmatch(variable):
             short = variable.removeprefix(_PREFIX)
-            name = known.get(short) or known.get(variable) or short.lower().replace("_", ".")
-            yield name, WrittenValue(text, f"environment variable {variable}: ", from_text)
+            name = known.get(short) or known.get(variable) or kafka_name(short.lower())
+            yield name, WrittenValue(text, f"environment variable {variable}: ")
 
 
 def from_assignments(assignments: Iterable[str]) -> Iterator[tuple[str, WrittenValue]]:
@@ -100,59 +95,22 @@ def from_assignments(assignments: Iterable[str]) -> Iterator[tuple[str, WrittenV
         name, equals, text = assignment.partition("=")
         if not equals:
             raise ConfigError(f"--set expects KEY=VALUE, found {assignment!r}")
-        yield name.strip(), WrittenValue(text, f"--set {assignment}: ", from_text)
+        yield name.strip(), WrittenValue(text, f"--set {assignment}: ")
 
 
 def structure(values: Mapping[str, RawValue | WrittenValue]) -> BrokerSettings:
     """BrokerSettings of values by Kafka name; raises ConfigError for the first that is wrong."""
-    raw = {name: value if isinstance(value, WrittenValue) else _given(value) for name, value in values.items()}
-    if not raw:
-        return BrokerSettings()  # the usual start, spared what it takes to load and set up cattrs
-    from cattrs.errors import ForbiddenExtraKeysError
-
-    try:
-        settings = _converter().structure(raw, BrokerSettings)
-    except ForbiddenExtraKeysError as error:
-        name = min(error.extra_fields)
-        raise ConfigError(f"{raw[name].origin}{unknown_setting(name, broker_settings())}") from None
-    return attrs.evolve(settings, explicit=frozenset(raw))
+    typed: dict[str, Any] = {}
+    for name, value in values.items():
+        written = value if isinstance(value, WrittenValue) else _given(value)
+        try:
+            typed[attribute_name(name)] = written.read(broker_setting(name), written.value)
+        except ConfigError as error:
+            raise ConfigError(f"{written.origin}{error}") from None
+    return BrokerSettings(**typed, explicit=frozenset(values))
 
 
 def _given(value: RawValue) -> WrittenValue:
     if isinstance(value, str):
-        return WrittenValue(value, "", from_text)
-    return WrittenValue(list(value) if isinstance(value, Sequence) else value, "", from_toml)
-
-
-@cache
-def _converter() -> Converter:
-    from cattrs import Converter
-    from cattrs.gen import make_dict_structure_fn, override
-
-    converter = Converter(detailed_validation=False)  # the first error, raw: our own hooks say all there is to say
-    renamed: dict[str, Any] = {
-        attribute_name(name): override(rename=name, struct_hook=_reader(setting))
-        for name, setting in broker_settings().items()
-    }
-    hook = make_dict_structure_fn(
-        BrokerSettings,
-        converter,
-        _cattrs_forbid_extra_keys=True,
-        _cattrs_detailed_validation=False,
-        explicit=override(omit=True),
-        **renamed,
-    )
-    converter.register_structure_hook(BrokerSettings, hook)
-    return converter
-
-
-def _reader(setting: Setting) -> Callable[[WrittenValue, object], Any]:
-    def read(raw: WrittenValue, _type: object) -> Any:
-        try:
-            value = raw.read(setting, raw.value)
-            setting.check(value)
-        except ConfigError as error:
-            raise ConfigError(f"{raw.origin}{error}") from None
-        return value
-
-    return read
+        return WrittenValue(value, "")
+    return WrittenValue(list(value) if isinstance(value, Sequence) else value, "", Setting.from_toml)

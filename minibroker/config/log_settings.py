@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from minibroker.config.setting import MAX_LONG, Importance, boolean, double, integer, long, names, string
+from minibroker.config.setting import MAX_LONG, boolean, double, integer, long, names, string
 
 
 @attrs.frozen(kw_only=True, init=False, repr=False, eq=False, slots=False)
@@ -12,7 +12,6 @@ class LogSettings:
     """The defaults of every topic setting."""
 
     log_cleanup_policy: tuple[str, ...] = names(
-        "log.cleanup.policy",
         ("delete",),
         "What is done with old records: delete drops whole segments by age and size, compact keeps the last record of "
         "each key; both may be given. An empty list keeps everything.",
@@ -20,75 +19,41 @@ class LogSettings:
         dynamic=True,
     )
     log_retention_ms: int | None = long(
-        "log.retention.ms",
-        None,
-        "How long a segment is kept after its last record; -1 keeps it for ever.",
-        importance=Importance.HIGH,
-        at_least=-1,
-        dynamic=True,
+        None, "How long a segment is kept after its last record; -1 keeps it for ever.", at_least=-1, dynamic=True
     )
     log_retention_minutes: int | None = integer(
-        "log.retention.minutes",
-        None,
-        "The same in minutes, if log.retention.ms is not set.",
-        importance=Importance.HIGH,
-        at_least=-1,
+        None, "The same in minutes, if log.retention.ms is not set.", at_least=-1
     )
     log_retention_hours: int = integer(
-        "log.retention.hours",
-        168,
-        "The same in hours, if neither log.retention.ms nor log.retention.minutes is set.",
-        importance=Importance.HIGH,
-        at_least=-1,
+        168, "The same in hours, if neither log.retention.ms nor log.retention.minutes is set.", at_least=-1
     )
     log_retention_bytes: int = long(
-        "log.retention.bytes",
         -1,
         "The size of a partition beyond which its oldest segments are dropped; -1 sets no limit.",
-        importance=Importance.HIGH,
         at_least=-1,
         dynamic=True,
     )
     log_segment_bytes: int = integer(
-        "log.segment.bytes",
         1073741824,
         "How large a segment file grows before the next begins. Kafka asks for 1048576 at least.",
-        importance=Importance.HIGH,
         at_least=1024,
         dynamic=True,
     )
     log_roll_ms: int | None = long(
-        "log.roll.ms",
         None,
         "How long a segment is written to before the next begins, so that retention and compaction get hold of it.",
-        importance=Importance.HIGH,
         at_least=1,
         dynamic=True,
     )
-    log_roll_hours: int = integer(
-        "log.roll.hours",
-        168,
-        "The same in hours, if log.roll.ms is not set.",
-        importance=Importance.HIGH,
-        at_least=1,
-    )
+    log_roll_hours: int = integer(168, "The same in hours, if log.roll.ms is not set.", at_least=1)
     log_roll_jitter_ms: int | None = long(
-        "log.roll.jitter.ms",
         None,
         "At most how much earlier, at random, a segment ends, so that not all partitions begin a new one at once.",
-        importance=Importance.HIGH,
         at_least=0,
         dynamic=True,
     )
-    log_roll_jitter_hours: int = integer(
-        "log.roll.jitter.hours",
-        0,
-        "The same in hours, if log.roll.jitter.ms is not set.",
-        importance=Importance.HIGH,
-        at_least=0,
-    )
+    log_roll_jitter_hours: int = integer(0, "The same in hours, if log.roll.jitter.ms is not set.", at_least=0)
     log_index_size_max_bytes: int = integer(
-        "log.index.size.max.bytes",
         10485760,
         "How large the index of a segment may grow. Accepted for compatibility, no effect: an index is bounded by the "
         "size of its segment.",
@@ -96,51 +61,30 @@ class LogSettings:
         dynamic=True,
     )
     log_index_interval_bytes: int = integer(
-        "log.index.interval.bytes",
-        4096,
-        "About how many bytes of records lie between two entries of the index.",
-        at_least=0,
-        dynamic=True,
+        4096, "About how many bytes of records lie between two entries of the index.", at_least=0, dynamic=True
     )
     message_max_bytes: int = integer(
-        "message.max.bytes",
-        1048588,
-        "The largest batch of records that is taken, as it comes, compressed or not.",
-        importance=Importance.HIGH,
-        at_least=0,
-        dynamic=True,
+        1048588, "The largest batch of records that is taken, as it comes, compressed or not.", at_least=0, dynamic=True
     )
     log_message_timestamp_type: str = string(
-        "log.message.timestamp.type",
         "CreateTime",
         "Whether a record carries the time its producer gave it or the time it was appended.",
         choices=("CreateTime", "LogAppendTime"),
         dynamic=True,
     )
     log_message_timestamp_before_max_ms: int = long(
-        "log.message.timestamp.before.max.ms",
-        MAX_LONG,
-        "How far a producer's timestamp may lie behind the broker's clock.",
-        at_least=0,
-        dynamic=True,
+        MAX_LONG, "How far a producer's timestamp may lie behind the broker's clock.", at_least=0, dynamic=True
     )
     log_message_timestamp_after_max_ms: int = long(
-        "log.message.timestamp.after.max.ms",
-        3600000,
-        "How far a producer's timestamp may lie ahead of the broker's clock.",
-        at_least=0,
-        dynamic=True,
+        3600000, "How far a producer's timestamp may lie ahead of the broker's clock.", at_least=0, dynamic=True
     )
     compression_type: str = string(
-        "compression.type",
         "producer",
         "How records are stored: as the producer compressed them, or compressed again with one codec.",
-        importance=Importance.HIGH,
         choices=("producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"),
         dynamic=True,
     )
     compression_gzip_level: int = integer(
-        "compression.gzip.level",
         -1,
         "The level for compression.type=gzip; -1 is gzip's own default.",
         at_least=1,
@@ -148,52 +92,33 @@ class LogSettings:
         also=-1,
         dynamic=True,
     )
-    compression_lz4_level: int = integer(
-        "compression.lz4.level",
-        9,
-        "The level for compression.type=lz4.",
-        at_least=1,
-        at_most=17,
-        dynamic=True,
-    )
+    compression_lz4_level: int = integer(9, "The level for compression.type=lz4.", at_least=1, at_most=17, dynamic=True)
     compression_zstd_level: int = integer(
-        "compression.zstd.level",
-        3,
-        "The level for compression.type=zstd.",
-        at_least=-131072,
-        at_most=22,
-        dynamic=True,
+        3, "The level for compression.type=zstd.", at_least=-131072, at_most=22, dynamic=True
     )
     log_flush_interval_messages: int = long(
-        "log.flush.interval.messages",
         1,
         "After how many records a log is synced to disk. At 1 every append is synced, in groups, before it is "
         "acknowledged with acks=all or shown to a consumer; at any larger value appends are acknowledged and shown "
         "once the operating system has them, as is Kafka's default, and a crash of the machine can lose them.",
-        importance=Importance.HIGH,
         at_least=1,
         dynamic=True,
         kafka_default=MAX_LONG,
     )
     log_flush_interval_ms: int | None = long(
-        "log.flush.interval.ms",
         None,
         "At most how long a record waits to be synced to disk, where records are not synced one by one.",
-        importance=Importance.HIGH,
         at_least=0,
         dynamic=True,
     )
     min_insync_replicas: int = integer(
-        "min.insync.replicas",
         1,
         "How many replicas must have a record before it is acknowledged with acks=all. With more than the one there "
         "is, such requests are refused.",
-        importance=Importance.HIGH,
         at_least=1,
         dynamic=True,
     )
     log_cleaner_min_cleanable_ratio: float = double(
-        "log.cleaner.min.cleanable.ratio",
         0.5,
         "What share of a compacted log must be new before it is compacted again.",
         at_least=0,
@@ -201,28 +126,18 @@ class LogSettings:
         dynamic=True,
     )
     log_cleaner_min_compaction_lag_ms: int = long(
-        "log.cleaner.min.compaction.lag.ms",
-        0,
-        "How long a record stays as it is before compaction may drop it.",
-        at_least=0,
-        dynamic=True,
+        0, "How long a record stays as it is before compaction may drop it.", at_least=0, dynamic=True
     )
     log_cleaner_max_compaction_lag_ms: int = long(
-        "log.cleaner.max.compaction.lag.ms",
-        MAX_LONG,
-        "After how long a record is compacted even if the log is hardly dirty.",
-        at_least=1,
-        dynamic=True,
+        MAX_LONG, "After how long a record is compacted even if the log is hardly dirty.", at_least=1, dynamic=True
     )
     log_cleaner_delete_retention_ms: int = long(
-        "log.cleaner.delete.retention.ms",
         86400000,
         "How long compaction keeps the tombstone of a key, for consumers that are behind.",
         at_least=0,
         dynamic=True,
     )
     log_segment_delete_delay_ms: int = long(
-        "log.segment.delete.delay.ms",
         60000,
         "How long the file of a dropped segment stays on the disk. Accepted for compatibility, no effect: it is removed "
         "at once, and whoever is reading it can finish.",
@@ -230,15 +145,12 @@ class LogSettings:
         dynamic=True,
     )
     log_preallocate: bool = boolean(
-        "log.preallocate",
         False,
         "Whether a segment takes its whole size on the disk when it begins. Accepted for compatibility, no effect.",
         dynamic=True,
     )
     unclean_leader_election_enable: bool = boolean(
-        "unclean.leader.election.enable",
         False,
         "Whether a replica that lags may lead. Accepted for compatibility: a single broker has one replica.",
-        importance=Importance.HIGH,
         dynamic=True,
     )

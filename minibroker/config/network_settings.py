@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from minibroker.config.setting import MAX_INT, MAX_LONG, Importance, integer, long, names
+from minibroker.config.setting import MAX_INT, MAX_LONG, integer, long, names
 
 DEFAULT_LISTENER = "PLAINTEXT://127.0.0.1:9092"
 
@@ -13,37 +13,22 @@ DEFAULT_LISTENER = "PLAINTEXT://127.0.0.1:9092"
 class NetworkSettings:
     """Listeners and the limits of connections, requests and memory in flight."""
 
-    node_id: int = integer(
-        "node.id",
-        0,
-        "The number by which clients know this broker.",
-        importance=Importance.HIGH,
-        at_least=0,
-    )
+    node_id: int = integer(0, "The number by which clients know this broker.", at_least=0)
     listeners: tuple[str, ...] = names(
-        "listeners",
         (DEFAULT_LISTENER,),
         "The addresses to listen on, as NAME://HOST:PORT or HOST:PORT. An empty host means every interface, "
         "port 0 any free port.",
-        importance=Importance.HIGH,
         kafka_default=("PLAINTEXT://:9092",),
     )
     advertised_listeners: tuple[str, ...] | None = names(
-        "advertised.listeners",
         None,
         "The addresses that clients are told to connect to, one for each listener. Needed when they reach the broker "
         "by another address than the one it listens on: through a container's port, a proxy, another host's name.",
-        importance=Importance.HIGH,
     )
     socket_request_max_bytes: int = integer(
-        "socket.request.max.bytes",
-        104857600,
-        "The largest request that is read; a connection that announces a larger one is closed.",
-        importance=Importance.HIGH,
-        at_least=1,
+        104857600, "The largest request that is read; a connection that announces a larger one is closed.", at_least=1
     )
     socket_listen_backlog_size: int = integer(
-        "socket.listen.backlog.size",
         1024,
         "How many connections may wait to be accepted. Larger than Kafka's, because the kernel caps it anyway and "
         "a thousand clients may start at once.",
@@ -51,13 +36,11 @@ class NetworkSettings:
         kafka_default=50,
     )
     queued_max_requests: int = integer(
-        "queued.max.requests",
         500,
         "How many requests of one connection may be in work at a time; the next is read when one is answered.",
         at_least=1,
     )
     queued_max_request_bytes: int = long(
-        "queued.max.request.bytes",
         134217728,
         "How many bytes of requests may be in memory at a time, over all connections; reading pauses beyond it. "
         "-1 sets no limit, as is Kafka's default.",
@@ -66,56 +49,37 @@ class NetworkSettings:
         kafka_default=-1,
     )
     fetch_max_bytes: int = integer(
-        "fetch.max.bytes",
         57671680,
         "The most bytes of records that one fetch is answered with, whatever it asks for; one batch is always sent.",
         at_least=1024,
     )
     max_request_partition_size_limit: int = integer(
-        "max.request.partition.size.limit",
-        2000,
-        "The most partitions that one answer to DescribeTopicPartitions lists.",
-        at_least=1,
+        2000, "The most partitions that one answer to DescribeTopicPartitions lists.", at_least=1
     )
     max_connections: int = integer(
-        "max.connections",
         MAX_INT,
         "How many connections may be open. Those beyond it wait to be accepted until another closes.",
         at_least=0,
         dynamic=True,
     )
     max_connections_per_ip: int = integer(
-        "max.connections.per.ip",
         MAX_INT,
         "How many connections one address may have open. Those beyond it are closed at once.",
         at_least=0,
         dynamic=True,
     )
-    connections_max_idle_ms: int = long(
-        "connections.max.idle.ms",
-        600000,
-        "A connection without a request for this long is closed.",
-        at_least=-1,
-    )
+    connections_max_idle_ms: int = long(600000, "A connection without a request for this long is closed.", at_least=-1)
     minibroker_read_timeout_ms: int = long(
-        "minibroker.read.timeout.ms",
         30000,
         "A request that has begun to arrive must be complete within this time, or its connection is closed.",
-        importance=Importance.LOW,
         at_least=1,
     )
     minibroker_write_timeout_ms: int = long(
-        "minibroker.write.timeout.ms",
-        30000,
-        "A client that takes nothing of its answer for this long is cut off.",
-        importance=Importance.LOW,
-        at_least=1,
+        30000, "A client that takes nothing of its answer for this long is cut off.", at_least=1
     )
     minibroker_shutdown_timeout_ms: int = long(
-        "minibroker.shutdown.timeout.ms",
         700,
         "How long an orderly end waits for requests in work before it cuts their connections.",
-        importance=Importance.LOW,
         at_least=0,
         at_most=MAX_LONG,
     )

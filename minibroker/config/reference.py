@@ -8,10 +8,9 @@ from collections.abc import Iterable, Iterator
 from minibroker.config.group_settings import GroupSettings
 from minibroker.config.log_settings import LogSettings
 from minibroker.config.network_settings import NetworkSettings
-from minibroker.config.setting import MAX_INT, MAX_LONG, Setting, settings_of
+from minibroker.config.setting import MAX_INT, MAX_LONG, Setting, settings_of, to_text
 from minibroker.config.storage_settings import StorageSettings
 from minibroker.config.topic_settings import topic_settings
-from minibroker.config.values import to_text
 
 _HEAD = """\
 # Configuration

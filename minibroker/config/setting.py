@@ -1,15 +1,15 @@
-"""What one setting is: its name, kind, default, range and documentation. Both settings classes are built from it."""
+"""What one setting is: its kind, default, range and documentation. Both settings classes are built from it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import Enum, IntEnum
+from enum import IntEnum
 from functools import partial
 from typing import Any, Final
 
 import attrs
 
-from minibroker.config.errors import ConfigError
+from minibroker.config.errors import ConfigError, shown
 
 MAX_INT: Final = 2**31 - 1
 MAX_LONG: Final = 2**63 - 1
@@ -26,29 +26,6 @@ class Kind(IntEnum):
     LONG = 5
     DOUBLE = 6
     LIST = 7
-
-    @property
-    def in_words(self) -> str:
-        """The kind as an error message names it."""
-        return _KIND_WORDS[self]
-
-
-_KIND_WORDS: Final = {
-    Kind.BOOLEAN: "true or false",
-    Kind.STRING: "a string",
-    Kind.INT: "an integer",
-    Kind.LONG: "an integer",
-    Kind.DOUBLE: "a number",
-    Kind.LIST: "a list of strings",
-}
-
-
-class Importance(Enum):
-    """How likely a user is to care: orders the documentation."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
 
 
 @attrs.frozen(kw_only=True)
@@ -81,31 +58,70 @@ class Range:
 class Setting:
     """All that is known of one setting. Defaults are typed values, not text."""
 
-    name: str
+    name: str = ""
+    """Kafka's. It is that of the attribute that declares the setting, so a declaration does not say it."""
     kind: Kind
     default: Any
     kafka_default: Any  # differs from `default` only where the documentation says why
     documentation: str
-    importance: Importance
     range: Range
     dynamic: bool
     synonyms: tuple[tuple[str, int], ...] = ()
     """Broker settings behind a topic's, nearest first, each with the factor to its unit."""
 
-    def check(self, value: Any) -> None:
-        """Raise ConfigError unless `value` is of this kind and in range, or None where that is the default."""
-        if value is None and self.default is None:
-            return
-        if not _IS_OF_KIND[self.kind](value) or value not in self.range:
-            raise ConfigError(f"{self.name} expects {self.expected}, found {shown(value)}")
+    def from_text(self, text: str) -> Any:
+        """The value that `text` (a flag, a variable, a client's config) gives to this setting; raises ConfigError.
+
+        Kafka's rules: spaces around it do not count, true and false in any case, lists by commas.
+        """
+        try:
+            value = _PARSERS[self.kind](text.strip())
+        except ValueError:
+            raise self._refusal(self.name, text) from None
+        return self.checked(value)
+
+    def from_toml(self, value: object) -> Any:
+        """The value that a TOML value gives to this setting; raises ConfigError.
+
+        It has to be of the setting's own type: "3" is no integer and 1 is not true. A list may be an array or text
+        with commas.
+        """
+        if self.kind is Kind.LIST and isinstance(value, str):
+            value = _parse_list(value)
+        return self.checked(tuple(value) if isinstance(value, list) else value)
+
+    def checked(self, value: Any) -> Any:
+        """The same value; raises ConfigError unless it is of this kind and in range, or None where that is the default."""
+        if not self._accepts(value):
+            raise self._refusal(self.name, value)
+        return value
 
     @property
     def expected(self) -> str:
         """What a value must be, in words."""
-        return f"{self.kind.in_words} {self.range}".rstrip()
+        return f"{_KIND_WORDS[self.kind]} {self.range}".rstrip()
 
-    def _validate(self, _instance: object, _attribute: object, value: Any) -> None:
-        self.check(value)
+    def _accepts(self, value: Any) -> bool:
+        if value is None and self.default is None:
+            return True
+        return _IS_OF_KIND[self.kind](value) and value in self.range
+
+    def _refusal(self, name: str, value: object) -> ConfigError:
+        return ConfigError(f"{name} expects {self.expected}, found {shown(value)}")
+
+    def _validate(self, _instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not self._accepts(value):
+            raise self._refusal(kafka_name(attribute.name), value)
+
+
+_KIND_WORDS: Final = {
+    Kind.BOOLEAN: "true or false",
+    Kind.STRING: "a string",
+    Kind.INT: "an integer",
+    Kind.LONG: "an integer",
+    Kind.DOUBLE: "a number",
+    Kind.LIST: "a list of strings",
+}
 
 
 def _is_integer_up_to(limit: int) -> Callable[[Any], bool]:
@@ -122,17 +138,42 @@ _IS_OF_KIND: Final[Mapping[Kind, Callable[[Any], bool]]] = {
 }
 
 
-def shown(value: object) -> str:
-    """A value as an error message quotes it: on one line, whatever it is."""
+def _parse_boolean(text: str) -> bool:
+    lowered = text.lower()
+    if lowered not in ("true", "false"):
+        raise ValueError(text)
+    return lowered == "true"
+
+
+def _parse_integer(text: str) -> int:
+    if not text.removeprefix("-").removeprefix("+").isdecimal() or not text.isascii():
+        raise ValueError(text)  # int() also takes "1_000" and other scripts' digits
+    return int(text)
+
+
+def _parse_list(text: str) -> tuple[str, ...]:
+    return tuple(item for part in text.split(",") if (item := part.strip()))
+
+
+_PARSERS: Final[Mapping[Kind, Callable[[str], Any]]] = {
+    Kind.BOOLEAN: _parse_boolean,
+    Kind.STRING: str,
+    Kind.INT: _parse_integer,
+    Kind.LONG: _parse_integer,
+    Kind.DOUBLE: float,
+    Kind.LIST: _parse_list,
+}
+
+
+def to_text(value: object) -> str | None:
+    """A value as Kafka writes it; None stays None."""
+    if value is None or isinstance(value, str):
+        return value
     if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple | list):
-        return ", ".join(map(shown, value)) or "an empty list"
-    if isinstance(value, int | float):
-        return str(value)
-    text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-    escaped = (one if one.isprintable() else one.encode("unicode_escape").decode("ascii") for one in text)
-    return f'"{"".join(escaped)}"'
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)
 
 
 _AS_KAFKA: Final = object()
@@ -140,29 +181,23 @@ _AS_KAFKA: Final = object()
 
 def _declare(
     kind: Kind,
-    name: str,
     default: Any,
     documentation: str,
     *,
-    importance: Importance = Importance.MEDIUM,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    also: int | None = None,
-    choices: tuple[str, ...] = (),
     dynamic: bool = False,
     kafka_default: Any = _AS_KAFKA,
+    **limits: Any,
 ) -> Any:
-    setting = Setting(
-        name=name,
-        kind=kind,
-        default=default,
-        kafka_default=default if kafka_default is _AS_KAFKA else kafka_default,
-        documentation=documentation,
-        importance=importance,
-        range=Range(at_least=at_least, at_most=at_most, also=also, choices=choices),
-        dynamic=dynamic,
+    return declare(
+        Setting(
+            kind=kind,
+            default=default,
+            kafka_default=default if kafka_default is _AS_KAFKA else kafka_default,
+            documentation=documentation,
+            range=Range(**limits),
+            dynamic=dynamic,
+        )
     )
-    return declare(setting)
 
 
 def declare(setting: Setting) -> Any:
@@ -170,7 +205,7 @@ def declare(setting: Setting) -> Any:
     return attrs.field(default=setting.default, validator=setting._validate, metadata={_METADATA_KEY: setting})
 
 
-# Each declares an attribute of a settings class: boolean("delete.topic.enable", True, "…").
+# Each declares an attribute of a settings class: delete_topic_enable: bool = boolean(True, "…"). Limits are those of Range.
 boolean = partial(_declare, Kind.BOOLEAN)
 string = partial(_declare, Kind.STRING)
 integer = partial(_declare, Kind.INT)  # 32 bits
@@ -184,7 +219,12 @@ def attribute_name(name: str) -> str:
     return name.replace(".", "_")
 
 
+def kafka_name(attribute: str) -> str:
+    """`log_retention_ms` → `log.retention.ms`."""
+    return attribute.replace("_", ".")
+
+
 def settings_of(cls: type) -> dict[str, Setting]:
     """Every setting that a settings class declares, by Kafka name, in the order of declaration."""
-    fields = (field.metadata.get(_METADATA_KEY) for field in attrs.fields(cls))
-    return {setting.name: setting for setting in fields if setting is not None}
+    fields = {kafka_name(field.name): field.metadata.get(_METADATA_KEY) for field in attrs.fields(cls)}
+    return {name: attrs.evolve(setting, name=name) for name, setting in fields.items() if setting is not None}

@@ -6,12 +6,12 @@ from functools import cache
 
 import attrs
 
-from minibroker.config.errors import ConfigError
+from minibroker.config.errors import ConfigError, shown, unknown_setting
 from minibroker.config.group_settings import GroupSettings
 from minibroker.config.listeners import Listener, parse_listeners
 from minibroker.config.log_settings import LogSettings
 from minibroker.config.network_settings import NetworkSettings
-from minibroker.config.setting import Setting, settings_of, shown
+from minibroker.config.setting import Setting, settings_of
 from minibroker.config.storage_settings import StorageSettings
 
 
@@ -70,3 +70,10 @@ class BrokerSettings(  # type: ignore[misc]  # the sections have no initialiser,
 def broker_settings() -> dict[str, Setting]:
     """Every broker setting by Kafka name."""
     return settings_of(BrokerSettings)
+
+
+def broker_setting(name: str) -> Setting:
+    """The broker setting of that name; raises ConfigError, with the nearest known name, if there is none."""
+    if (setting := broker_settings().get(name)) is None:
+        raise unknown_setting(name, broker_settings())
+    return setting

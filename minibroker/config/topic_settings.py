@@ -12,24 +12,23 @@ from typing import Any
 
 import attrs
 
+from minibroker.config.errors import unknown_setting
 from minibroker.config.log_settings import LogSettings
-from minibroker.config.nearest import unknown_setting
 from minibroker.config.setting import MAX_LONG, Setting, attribute_name, declare, settings_of
 from minibroker.config.settings import BrokerSettings
-from minibroker.config.values import from_text
 
 _BROKER_DEFAULTS = settings_of(LogSettings)
 _MINUTE_MS = 60_000
 _HOUR_MS = 3_600_000
 
 
-def _inherited(name: str, *synonyms: str | tuple[str, int], otherwise: Any = None) -> Any:
+def _inherited(*synonyms: str | tuple[str, int], otherwise: Any = None) -> Any:
     pairs = tuple((synonym, 1) if isinstance(synonym, str) else synonym for synonym in synonyms)
     nearest = _BROKER_DEFAULTS[pairs[0][0]]
     defaults = ((_BROKER_DEFAULTS[synonym].default, factor) for synonym, factor in pairs)
     default = next((scaled(value, factor) for value, factor in defaults if value is not None), otherwise)
     kafka_default = default if nearest.default == nearest.kafka_default else nearest.kafka_default
-    return declare(attrs.evolve(nearest, name=name, default=default, kafka_default=kafka_default, synonyms=pairs))
+    return declare(attrs.evolve(nearest, default=default, kafka_default=kafka_default, synonyms=pairs))
 
 
 def scaled(value: Any, factor: int) -> Any:
@@ -41,43 +40,36 @@ def scaled(value: Any, factor: int) -> Any:
 class TopicSettings:
     """All settings of a topic, each under its Kafka name with underscores; raises ConfigError for a bad one."""
 
-    cleanup_policy: tuple[str, ...] = _inherited("cleanup.policy", "log.cleanup.policy")
+    cleanup_policy: tuple[str, ...] = _inherited("log.cleanup.policy")
     retention_ms: int = _inherited(
-        "retention.ms",
         "log.retention.ms",
         ("log.retention.minutes", _MINUTE_MS),
         ("log.retention.hours", _HOUR_MS),
     )
-    retention_bytes: int = _inherited("retention.bytes", "log.retention.bytes")
-    segment_bytes: int = _inherited("segment.bytes", "log.segment.bytes")
-    segment_ms: int = _inherited("segment.ms", "log.roll.ms", ("log.roll.hours", _HOUR_MS))
-    segment_jitter_ms: int = _inherited("segment.jitter.ms", "log.roll.jitter.ms", ("log.roll.jitter.hours", _HOUR_MS))
-    segment_index_bytes: int = _inherited("segment.index.bytes", "log.index.size.max.bytes")
-    index_interval_bytes: int = _inherited("index.interval.bytes", "log.index.interval.bytes")
-    max_message_bytes: int = _inherited("max.message.bytes", "message.max.bytes")
-    message_timestamp_type: str = _inherited("message.timestamp.type", "log.message.timestamp.type")
-    message_timestamp_before_max_ms: int = _inherited(
-        "message.timestamp.before.max.ms", "log.message.timestamp.before.max.ms"
-    )
-    message_timestamp_after_max_ms: int = _inherited(
-        "message.timestamp.after.max.ms", "log.message.timestamp.after.max.ms"
-    )
-    compression_type: str = _inherited("compression.type", "compression.type")
-    compression_gzip_level: int = _inherited("compression.gzip.level", "compression.gzip.level")
-    compression_lz4_level: int = _inherited("compression.lz4.level", "compression.lz4.level")
-    compression_zstd_level: int = _inherited("compression.zstd.level", "compression.zstd.level")
-    flush_messages: int = _inherited("flush.messages", "log.flush.interval.messages")
-    flush_ms: int = _inherited("flush.ms", "log.flush.interval.ms", otherwise=MAX_LONG)
-    min_insync_replicas: int = _inherited("min.insync.replicas", "min.insync.replicas")
-    min_cleanable_dirty_ratio: float = _inherited("min.cleanable.dirty.ratio", "log.cleaner.min.cleanable.ratio")
-    min_compaction_lag_ms: int = _inherited("min.compaction.lag.ms", "log.cleaner.min.compaction.lag.ms")
-    max_compaction_lag_ms: int = _inherited("max.compaction.lag.ms", "log.cleaner.max.compaction.lag.ms")
-    delete_retention_ms: int = _inherited("delete.retention.ms", "log.cleaner.delete.retention.ms")
-    file_delete_delay_ms: int = _inherited("file.delete.delay.ms", "log.segment.delete.delay.ms")
-    preallocate: bool = _inherited("preallocate", "log.preallocate")
-    unclean_leader_election_enable: bool = _inherited(
-        "unclean.leader.election.enable", "unclean.leader.election.enable"
-    )
+    retention_bytes: int = _inherited("log.retention.bytes")
+    segment_bytes: int = _inherited("log.segment.bytes")
+    segment_ms: int = _inherited("log.roll.ms", ("log.roll.hours", _HOUR_MS))
+    segment_jitter_ms: int = _inherited("log.roll.jitter.ms", ("log.roll.jitter.hours", _HOUR_MS))
+    segment_index_bytes: int = _inherited("log.index.size.max.bytes")
+    index_interval_bytes: int = _inherited("log.index.interval.bytes")
+    max_message_bytes: int = _inherited("message.max.bytes")
+    message_timestamp_type: str = _inherited("log.message.timestamp.type")
+    message_timestamp_before_max_ms: int = _inherited("log.message.timestamp.before.max.ms")
+    message_timestamp_after_max_ms: int = _inherited("log.message.timestamp.after.max.ms")
+    compression_type: str = _inherited("compression.type")
+    compression_gzip_level: int = _inherited("compression.gzip.level")
+    compression_lz4_level: int = _inherited("compression.lz4.level")
+    compression_zstd_level: int = _inherited("compression.zstd.level")
+    flush_messages: int = _inherited("log.flush.interval.messages")
+    flush_ms: int = _inherited("log.flush.interval.ms", otherwise=MAX_LONG)
+    min_insync_replicas: int = _inherited("min.insync.replicas")
+    min_cleanable_dirty_ratio: float = _inherited("log.cleaner.min.cleanable.ratio")
+    min_compaction_lag_ms: int = _inherited("log.cleaner.min.compaction.lag.ms")
+    max_compaction_lag_ms: int = _inherited("log.cleaner.max.compaction.lag.ms")
+    delete_retention_ms: int = _inherited("log.cleaner.delete.retention.ms")
+    file_delete_delay_ms: int = _inherited("log.segment.delete.delay.ms")
+    preallocate: bool = _inherited("log.preallocate")
+    unclean_leader_election_enable: bool = _inherited("unclean.leader.election.enable")
 
     @property
     def is_compacted(self) -> bool:
@@ -110,12 +102,7 @@ def topic_setting(name: str) -> Setting:
 
 def parse_overrides(overrides: Mapping[str, str]) -> dict[str, Any]:
     """A topic's own settings from their text, as CreateTopics carries it, by Kafka name; raises ConfigError."""
-    typed = {}
-    for name, text in overrides.items():
-        setting = topic_setting(name)
-        typed[name] = from_text(setting, text)
-        setting.check(typed[name])
-    return typed
+    return {name: topic_setting(name).from_text(text) for name, text in overrides.items()}
 
 
 @lru_cache(maxsize=16)  # by identity: a broker has one value of its settings, and thousands of topics

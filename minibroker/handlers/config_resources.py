@@ -13,10 +13,9 @@ import attrs
 
 from minibroker.config.describe import ConfigEntry, describe_broker, describe_cluster, describe_topic
 from minibroker.config.layers import ConfigSource
-from minibroker.config.setting import Kind
+from minibroker.config.setting import Kind, to_text
 from minibroker.config.settings import broker_settings
 from minibroker.config.topic_settings import topic_settings
-from minibroker.config.values import to_text
 from minibroker.handlers.context import Services
 from minibroker.protocol.errors import InvalidRequest
 from minibroker.topics.names import check_topic_name

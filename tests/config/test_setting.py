@@ -4,10 +4,9 @@ import attrs
 import pytest
 
 from minibroker.config.errors import ConfigError
-from minibroker.config.setting import Setting, attribute_name
+from minibroker.config.setting import Setting, attribute_name, to_text
 from minibroker.config.settings import BrokerSettings, broker_settings
 from minibroker.config.topic_settings import TopicSettings, topic_settings
-from minibroker.config.values import from_text, to_text
 
 ALL_SETTINGS = [*broker_settings().values(), *topic_settings().values()]
 
@@ -22,9 +21,9 @@ def test_each_attribute_is_its_kafka_name_with_underscores(cls: type, settings: 
 @pytest.mark.parametrize("setting", ALL_SETTINGS, ids=lambda setting: setting.name)
 def test_defaults_are_valid_and_survive_their_text_form(setting: Setting) -> None:
     """A default passes its own check, and so does what DescribeConfigs says of it when it is sent back."""
-    setting.check(setting.default)
+    setting.checked(setting.default)
     if setting.default is not None:
-        assert from_text(setting, to_text(setting.default) or "") == setting.default
+        assert setting.from_text(to_text(setting.default) or "") == setting.default
 
 
 @pytest.mark.parametrize("setting", ALL_SETTINGS, ids=lambda setting: setting.name)
@@ -90,11 +89,11 @@ def test_the_value_outside_the_range_that_means_something_is_taken() -> None:
 )
 def test_text_is_read_by_kafkas_rules(name: str, text: str, value: object) -> None:
     """Spaces around a value and the case of true and false do not count; lists are written with commas."""
-    assert from_text(broker_settings()[name], text) == value
+    assert broker_settings()[name].from_text(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "1_000", "0x10", "1.0", "one", "\u0661", "1 2"])
 def test_text_that_is_no_integer_is_refused(text: str) -> None:
     """Only ASCII digits with a sign are an integer, whatever Python's int() would make of it."""
     with pytest.raises(ConfigError, match="expects an integer"):
-        from_text(broker_settings()["num.partitions"], text)
+        broker_settings()["num.partitions"].from_text(text)
