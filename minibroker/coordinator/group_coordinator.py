@@ -105,6 +105,11 @@ class GroupCoordinator:
         self.check_available(group_id)
         self.machine.check_commit(group_id, caller, version, self._deadlines.now_ms())
 
+    def commit(self, records: Sequence[OffsetRecord]) -> None:
+        """Write committed offsets. Raises InvalidCommitOffsetSize if there are too many, and what `append` raises."""
+        self.machine.check_commits(records)
+        self.append(records)
+
     def append(self, records: Sequence[GroupsRecord]) -> None:
         """Write records that the machine's state allows, and let them come true. Raises CoordinatorNotAvailable."""
         if records:

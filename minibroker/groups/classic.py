@@ -17,7 +17,7 @@ import attrs
 
 from minibroker.config.group_settings import GroupSettings
 from minibroker.groups.effects import Effects
-from minibroker.groups.member import Member, Protocols, Waiter
+from minibroker.groups.member import MEMBER_BYTES, Member, Protocols, Waiter, size_bytes
 from minibroker.groups.records import GroupMetadata
 from minibroker.groups.states import TRANSITIONS, Event, State
 from minibroker.groups.subscriptions import CONSUMER
@@ -55,6 +55,10 @@ class ClassicGroup:
     joined_in_delay: bool = False
     _supporters: Counter[str] = attrs.Factory(Counter)
     """How many members support each protocol."""
+    size_bytes: int = 0
+    """About how much memory the group takes for its members, assignments not included."""
+    counted_bytes: int = 0
+    """How much of it whoever bounds the memory of all groups has taken note of."""
 
     @property
     def rebalance_timeout_ms(self) -> int:
@@ -114,25 +118,34 @@ class ClassicGroup:
 
     # Members --------------------------------------------------------------------------------------------------------
 
+    def expect(self, member_id: str, deadline_ms: int) -> None:
+        """Give a member id out (KIP-394), with which somebody is expected to join before the deadline."""
+        self.expected[member_id] = self.schedule(deadline_ms)
+        self.size_bytes += MEMBER_BYTES + len(member_id)
+
+    def _end_expecting(self, member_id: str) -> None:
+        if self.expected.pop(member_id, None) is not None:
+            self.size_bytes -= MEMBER_BYTES + len(member_id)
+
     def add(self, member: Member, protocol_type: str | None) -> None:
         """Take `member` in; the first one decides on the protocol type, and leads."""
         if not self.members:
             self.protocol_type = protocol_type
-        self.expected.pop(member.member_id, None)
+        self._end_expecting(member.member_id)
         self.members[member.member_id] = member
-        self._supporters.update(name for name, _ in member.protocols)
+        self._take_in(member)
         if member.instance_id is not None:
             self.static_ids[member.instance_id] = member.member_id
         self.leader_id = self.leader_id or member.member_id
 
     def remove(self, member_id: str) -> None:
         """Forget a member, or a member id that was expected to join. The next member leads if the leader is gone."""
-        self.expected.pop(member_id, None)
+        self._end_expecting(member_id)
         self.not_synced.discard(member_id)
         member = self.members.pop(member_id, None)
         if member is None:
             return
-        self._supporters.subtract(name for name, _ in member.protocols)
+        self._let_go(member)
         if member.instance_id is not None:
             del self.static_ids[member.instance_id]
         if self.leader_id == member_id:
@@ -156,9 +169,28 @@ class ClassicGroup:
 
     def change_protocols(self, member: Member, protocols: Protocols) -> None:
         """Let `member` support `protocols` instead of what it supported."""
-        self._supporters.subtract(name for name, _ in member.protocols)
+        self._let_go(member)
         member.protocols = protocols
-        self._supporters.update(name for name, _ in protocols)
+        self._take_in(member)
+
+    def _take_in(self, member: Member) -> None:
+        self._supporters.update(name for name, _ in member.protocols)
+        member.counted_bytes = size_bytes(member.client_id, member.instance_id, member.protocols)
+        self.size_bytes += member.counted_bytes
+
+    def _let_go(self, member: Member) -> None:
+        self.size_bytes -= member.counted_bytes
+        for name, _ in member.protocols:
+            self._supporters[name] -= 1
+            if not self._supporters[name]:
+                del self._supporters[name]
+
+    def held_by(self, member_id: str, instance_id: str | None) -> int:
+        """How much of the memory the member takes that these ids name; 0 if there is none."""
+        member = self.members.get(member_id or self.static_ids.get(instance_id or "", ""))
+        if member is not None:
+            return member.counted_bytes
+        return MEMBER_BYTES + len(member_id) if member_id in self.expected else 0
 
     # Held requests and deadlines ------------------------------------------------------------------------------------
 

@@ -7,13 +7,19 @@ on each other, so that any order of them, and a log compacted in any way, lead t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
-from minibroker.groups.records import CommittedOffset, GroupMetadata, GroupRecord, GroupsRecord
+from minibroker.groups.records import CommittedOffset, GroupMetadata, GroupRecord, GroupsRecord, OffsetRecord
 
 TopicOffsets = dict[str, dict[int, CommittedOffset]]
 """Committed offsets by topic and partition."""
+
+
+GROUP_BYTES: Final = 500
+OFFSET_BYTES: Final = 250
+"""Of memory, measured; a group's first offset takes more, which its group makes up for."""
 
 
 @attrs.define
@@ -22,6 +28,8 @@ class Image:
 
     groups: dict[str, GroupMetadata] = attrs.Factory(dict)
     offsets: dict[str, TopicOffsets] = attrs.Factory(dict)
+    size_bytes: int = attrs.field(default=0, eq=False)
+    """About how much memory all this takes."""
 
     def __contains__(self, group_id: str) -> bool:
         return group_id in self.groups or group_id in self.offsets
@@ -37,17 +45,20 @@ class Image:
     def replay(self, record: GroupsRecord) -> None:
         """Let `record` come true."""
         if isinstance(record, GroupRecord):
-            if record.value is None:
-                self.groups.pop(record.group_id, None)
-            else:
+            self.size_bytes -= _size_bytes(self.groups.pop(record.group_id, None))
+            if record.value is not None:
                 self.groups[record.group_id] = record.value
+                self.size_bytes += _size_bytes(record.value)
         elif record.value is not None:
             topics = self.offsets.get(record.group_id)
             if topics is None:
                 topics = self.offsets[record.group_id] = {}
+                self.size_bytes += GROUP_BYTES
             partitions = topics.get(record.topic)
             if partitions is None:
                 partitions = topics[record.topic] = {}
+            old = partitions.get(record.partition)
+            self.size_bytes += len(record.value.metadata) + (OFFSET_BYTES if old is None else -len(old.metadata))
             partitions[record.partition] = record.value
         else:
             self._forget(record.group_id, record.topic, record.partition)
@@ -55,12 +66,20 @@ class Image:
     def _forget(self, group_id: str, topic: str, partition: int) -> None:
         topics = self.offsets.get(group_id, {})
         partitions = topics.get(topic, {})
-        partitions.pop(partition, None)
+        old = partitions.pop(partition, None)
+        if old is None:
+            return
+        self.size_bytes -= OFFSET_BYTES + len(old.metadata)
         # Nothing empty stays behind: an image says the same whether an offset is gone or never was.
         if not partitions:
-            topics.pop(topic, None)
+            del topics[topic]
         if not topics:
-            self.offsets.pop(group_id, None)
+            del self.offsets[group_id]
+            self.size_bytes -= GROUP_BYTES
+
+    def knows(self, record: OffsetRecord) -> bool:
+        """Whether there is a committed offset that `record` would replace."""
+        return record.partition in self.offsets_of(record.group_id).get(record.topic, ())
 
     def committed(self) -> Iterator[tuple[str, str, int, CommittedOffset]]:
         """Every committed offset with its group, topic and partition."""
@@ -68,3 +87,9 @@ class Image:
             for topic, partitions in topics.items():
                 for partition, committed in partitions.items():
                     yield group_id, topic, partition, committed
+
+
+def _size_bytes(metadata: GroupMetadata | None) -> int:
+    if metadata is None:
+        return 0
+    return GROUP_BYTES + sum(len(member.subscription) + len(member.assignment) for member in metadata.members)

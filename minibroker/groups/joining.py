@@ -17,7 +17,7 @@ import attrs
 from minibroker.groups import rounds
 from minibroker.groups.classic import ClassicGroup
 from minibroker.groups.effects import Effects
-from minibroker.groups.member import Member, Protocols, Waiter
+from minibroker.groups.member import Member, Protocols, Waiter, size_bytes
 from minibroker.groups.records import GroupRecord
 from minibroker.groups.states import State
 from minibroker.protocol.errors import ErrorCode, KafkaError
@@ -57,6 +57,11 @@ class Join:
     def texts(self) -> list[str]:
         """All that a client may make as long as it likes."""
         return [self.client_id, self.instance_id or "", self.protocol_type, *self.names]
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory its member would take."""
+        return size_bytes(self.client_id, self.instance_id, self.protocols)
 
     def new_member_id(self) -> str:
         """The id of the member that this request brings."""
@@ -101,7 +106,7 @@ def _join_new(group: ClassicGroup, request: Join, waiter: Waiter, now_ms: int, e
     if request.instance_id is not None and request.instance_id in group.static_ids:
         _replace_static(group, request, member_id, waiter, now_ms, effects)
     elif request.instance_id is None and request.version >= MEMBER_ID_REQUIRED_FROM:
-        group.expected[member_id] = group.schedule(now_ms + request.session_timeout_ms)
+        group.expect(member_id, now_ms + request.session_timeout_ms)
         effects.answer(waiter, _refusal(ErrorCode.MEMBER_ID_REQUIRED, member_id))
     else:
         _add(group, request, member_id, waiter, now_ms, effects)

@@ -22,14 +22,16 @@ from minibroker.groups.effects import Effects
 from minibroker.groups.image import Image
 from minibroker.groups.joining import NO_MEMBER_ID, Join
 from minibroker.groups.member import Waiter
-from minibroker.groups.records import GroupMetadata, GroupRecord, GroupsRecord
+from minibroker.groups.records import GroupMetadata, GroupRecord, GroupsRecord, OffsetRecord
 from minibroker.groups.requests import Caller
 from minibroker.groups.states import Event, State
 from minibroker.protocol.errors import (
     ErrorCode,
     GroupIdNotFound,
+    GroupMaxSizeReached,
     GroupSubscribedToTopic,
     IllegalGeneration,
+    InvalidCommitOffsetSize,
     InvalidGroupId,
     InvalidRequest,
     InvalidSessionTimeout,
@@ -52,13 +54,20 @@ class GroupMachine:
     settings: GroupSettings
     image: Image = attrs.Factory(Image)
     live: dict[str, ClassicGroup] = attrs.Factory(dict)
+    _live_bytes: int = 0
+    """The memory of live groups."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory all groups take."""
+        return self._live_bytes + self.image.size_bytes
 
     # Members --------------------------------------------------------------------------------------------------------
 
     def join(self, group_id: str, request: Join, waiter: Waiter, now_ms: int, effects: Effects) -> None:
         """Decide on a JoinGroup. `waiter` is answered in `effects`, of this or of a later call.
 
-        Raises InvalidGroupId, InvalidSessionTimeout, UnknownMemberId, InvalidRequest.
+        Raises InvalidGroupId, InvalidSessionTimeout, UnknownMemberId, InvalidRequest, GroupMaxSizeReached.
         """
         check_group_id(group_id)
         shortest, longest = self.settings.group_min_session_timeout_ms, self.settings.group_max_session_timeout_ms
@@ -71,9 +80,11 @@ class GroupMachine:
             if request.member_id != NO_MEMBER_ID:
                 raise UnknownMemberId(f"there is no group {group_id}")
             group = ClassicGroup(group_id, self.settings)
+        self._check_room(group, request.size_bytes - group.held_by(request.member_id, request.instance_id))
         joining.join(group, request, waiter, now_ms, effects)
         if not group.is_idle:
             self.live[group_id] = group
+            self._count(group)
             if group_id not in self.image.groups and not effects.records:
                 effects.records.append(GroupRecord(group_id, GroupMetadata()))
 
@@ -89,9 +100,11 @@ class GroupMachine:
     ) -> None:
         """Decide on a SyncGroup, as `join` does. `protocol` is the type and the name that the member believes in.
 
-        Raises InvalidGroupId, UnknownMemberId and what `requests.sync` raises.
+        Raises InvalidGroupId, UnknownMemberId, GroupMaxSizeReached and what `requests.sync` raises.
         """
         group = self._live(group_id)
+        assigned_bytes = sum(map(len, assignments.values()))
+        self._check_room(group, assigned_bytes - sum(len(member.assignment) for member in group.members.values()))
         requests.sync(group, caller, *protocol, assignments, waiter, now_ms, effects)
 
     def heartbeat(self, group_id: str, caller: Caller, now_ms: int) -> ErrorCode:
@@ -201,6 +214,7 @@ class GroupMachine:
             group = self.live.get(record.group_id)
             if group is not None and record.value is None:
                 group.happens(Event.DELETED)
+                self._live_bytes -= group.counted_bytes
                 del self.live[record.group_id]
             elif group is not None:
                 self._let_rest(group)
@@ -209,12 +223,14 @@ class GroupMachine:
         """Let the members of a group live on, after all records of it have been replayed."""
         metadata = self.image.groups.get(group_id)
         if metadata is not None and metadata.members:
-            self.live[group_id] = rounds.restore(group_id, metadata, self.settings, now_ms, effects)
+            self.live[group_id] = group = rounds.restore(group_id, metadata, self.settings, now_ms, effects)
+            self._count(group)
 
     def unload(self, group_id: str, error: ErrorCode, effects: Effects) -> None:
         """Let go of a group: all whose requests are held hear `error`."""
         group = self.live.pop(group_id, None)
         if group is not None:
+            self._live_bytes -= group.counted_bytes
             rounds.unload(group, error, effects)
 
     def _group(self, group_id: str, now_ms: int, effects: Effects) -> ClassicGroup | None:
@@ -231,12 +247,30 @@ class GroupMachine:
             raise UnknownMemberId(f"group {group_id} has no members")
         return group
 
+    def check_commits(self, records: Sequence[OffsetRecord]) -> None:
+        """Raise InvalidCommitOffsetSize if there is no memory for offsets that were never committed before."""
+        if self.size_bytes > self.settings.minibroker_groups_max_bytes and not all(map(self.image.knows, records)):
+            raise InvalidCommitOffsetSize("minibroker.groups.max.bytes allows no more committed offsets")
+
+    def _check_room(self, group: ClassicGroup, more_bytes: int) -> None:
+        """Raise GroupMaxSizeReached if there is no memory for what a group would take in addition."""
+        if more_bytes > 0 and (
+            group.size_bytes + more_bytes > self.settings.minibroker_group_max_bytes
+            or self.size_bytes + more_bytes > self.settings.minibroker_groups_max_bytes
+        ):
+            raise GroupMaxSizeReached(f"group {group.group_id} wants {more_bytes} bytes more than it may have")
+
+    def _count(self, group: ClassicGroup) -> None:
+        self._live_bytes += group.size_bytes - group.counted_bytes
+        group.counted_bytes = group.size_bytes
+
     def _check_exists(self, group_id: str) -> None:
         if group_id not in self.image:
             raise GroupIdNotFound(f"there is no group {group_id}")
 
     def _let_rest(self, group: ClassicGroup) -> None:
         """Forget a live group if the log, with the records that are about to be written, says everything of it."""
+        self._count(group)
         if group.is_idle:
             self.live.pop(group.group_id, None)
 

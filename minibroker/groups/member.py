@@ -17,6 +17,15 @@ Protocols = Sequence[tuple[str, bytes]]
 
 NO_ASSIGNMENT: Final = b""
 
+MEMBER_BYTES: Final = 2_000
+"""Of memory for a member with short names that says nothing."""
+
+
+def size_bytes(client_id: str, instance_id: str | None, protocols: Protocols) -> int:
+    """About how much memory a member takes, its assignment not included."""
+    names_bytes = 4 * max(len(client_id), len(instance_id or ""))  # its member id is made of either, and kept thrice
+    return MEMBER_BYTES + names_bytes + sum(len(name) + len(metadata) for name, metadata in protocols)
+
 
 @attrs.define(eq=False, kw_only=True)
 class Member:
@@ -29,6 +38,8 @@ class Member:
     rebalance_timeout_ms: int
     session_timeout_ms: int
     protocols: Protocols
+    counted_bytes: int = 0
+    """How much memory its group reckons with."""
     assignment: bytes = NO_ASSIGNMENT
     held_join: Waiter | None = None
     held_sync: Waiter | None = None

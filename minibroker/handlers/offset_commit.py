@@ -36,7 +36,7 @@ def handle(request: OffsetCommitRequest, context: RequestContext) -> AfterFlush:
             )
             coordinator.check_commit(request.group_id, caller, context.version)
         response = _store(request, context, records, None)
-        coordinator.append(records)
+        coordinator.commit(records)
     except KafkaError as error:
         response = _store(request, context, [], error)
     return AfterFlush(response, coordinator.ticket(request.group_id))

@@ -121,6 +121,13 @@ class ProducerState:
         for key in idle:
             del self.entries[key]
 
+    def forget_oldest(self, most: int) -> None:
+        """Keep no more than `most` producers: those that have been idle for longest go."""
+        excess = len(self.entries) - most
+        if excess > 0:
+            for key in sorted(self.entries, key=lambda key: self.entries[key].last_seen_ms)[:excess]:
+                del self.entries[key]
+
     def snapshot(self) -> ProducerSnapshot:
         """A copy of everything."""
         return [

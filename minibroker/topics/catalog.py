@@ -23,6 +23,7 @@ from minibroker.protocol.errors import (
     InvalidPartitions,
     InvalidRequest,
     InvalidTopicException,
+    KafkaError,
     TopicAlreadyExists,
     UnknownTopicOrPartition,
 )
@@ -45,6 +46,8 @@ from minibroker.topics.names import CLUSTER_METADATA, INTERNAL_TOPICS, check_col
 from minibroker.topics.partition import Partition
 
 logger = logging.getLogger(__name__)
+
+MAX_CONFIG_CHARACTERS = 1_000
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -158,6 +161,7 @@ class Catalog:
         if partitions < 1:
             raise InvalidPartitions(f"expected at least 1 partition, found {partitions}")
         self._check_partition_count(partitions)
+        _check_lengths(configs, InvalidConfig)
         return self.check_configs(configs)
 
     def create_topic(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
@@ -223,6 +227,7 @@ class Catalog:
         topic = self.topic(name)
         if name == CLUSTER_METADATA:
             raise InvalidTopicException(f"{name} is the broker's own")
+        _check_lengths(configs, InvalidConfig)
         self.check_configs(configs)
         return topic
 
@@ -238,6 +243,7 @@ class Catalog:
 
     def check_broker_configs(self, own: Mapping[str, str], cluster: Mapping[str, str]) -> LayeredSettings:
         """Return what the broker's settings would be; raises InvalidRequest (as Kafka does) if they are not valid."""
+        _check_lengths({**own, **cluster}, InvalidRequest)
         try:
             return LayeredSettings(self.layers.static, dict(own), dict(cluster))
         except ConfigError as error:
@@ -313,3 +319,10 @@ class Catalog:
         present = sum(len(topic.partitions) for topic in self.topics.values())
         if present + more > limit:
             raise InvalidPartitions(f"minibroker.partitions.max allows {limit}: {present} there, {more} more wanted")
+
+
+def _check_lengths(configs: Mapping[str, str], error: type[KafkaError]) -> None:
+    """Raise `error` for a setting that is longer than any needs to be: it would be kept for ever, and told to everybody."""
+    for name, value in configs.items():
+        if len(value) > MAX_CONFIG_CHARACTERS:
+            raise error(f"{name} expects at most {MAX_CONFIG_CHARACTERS} characters, found {len(value)}")

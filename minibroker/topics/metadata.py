@@ -98,7 +98,7 @@ class MetadataState:
     next_producer_id: int = 0
     broker_configs: BrokerConfigsRecord = attrs.field(factory=BrokerConfigsRecord)
     deleted_ids: set[UUID] = attrs.field(factory=set)
-    """Topics that once were: their directories may be removed."""
+    """Topics that once were, as long as there may be directories of theirs, which may be removed."""
 
     def replay(self, key: bytes, value: bytes | None) -> None:
         """Take one record over. Raises ValueError for one that no version of ours wrote."""

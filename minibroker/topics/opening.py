@@ -158,12 +158,14 @@ class Data:
 
     def remove_topic(self, topic: Topic) -> None:
         """Take a deleted topic's directories out of sight; its deletion is durable."""
-        for partition in topic.partitions:
-            try:
+        try:
+            for partition in topic.partitions:
                 if self._topic_id_in(partition.log.directory) == topic.id:  # else a new namesake has moved it away
                     self._move_away(partition.log.name, topic.id)
-            except StorageError as error:
-                logger.error("%s is deleted, but its directory stays until the next start: %s", partition, error)
+        except StorageError as error:
+            logger.error("%s is deleted, but directories of it stay until the next start: %s", topic.name, error)
+        else:
+            self.catalog.state.deleted_ids.discard(topic.id)
 
     def move_strays_away(self) -> None:
         """Set aside, or have removed, the directories that no topic in the catalog owns."""

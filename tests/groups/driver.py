@@ -15,6 +15,7 @@ from minibroker.groups.effects import Effects
 from minibroker.groups.image import Image
 from minibroker.groups.joining import Join
 from minibroker.groups.machine import GroupMachine
+from minibroker.groups.member import MEMBER_BYTES, size_bytes
 from minibroker.groups.records import GroupRecord
 from minibroker.groups.requests import Caller
 from minibroker.protocol.errors import ErrorCode, KafkaError
@@ -56,6 +57,17 @@ class Driver:
             assert isinstance(waiter, int)
             assert waiter not in self.answers, "a request is answered once"
             self.answers[waiter] = response
+        self.check_sizes()
+
+    def check_sizes(self) -> None:
+        """What is reckoned with is what is there."""
+        for group in self.machine.live.values():
+            members = sum(
+                size_bytes(member.client_id, member.instance_id, member.protocols) for member in group.members.values()
+            )
+            assert group.size_bytes == members + sum(MEMBER_BYTES + len(member_id) for member_id in group.expected)
+        live_bytes = sum(group.size_bytes for group in self.machine.live.values())
+        assert self.machine.size_bytes == live_bytes + self.replayed().size_bytes
 
     def join(self, member_id: str = "", group_id: str = GROUP, **changes: Any) -> int:
         waiter = next(self.ids)

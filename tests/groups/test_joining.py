@@ -298,3 +298,12 @@ def test_members_are_remembered_as_they_joined(driver: Driver) -> None:
         "subscription": b"r",
         "assignment": member_id.encode(),
     }
+
+
+def test_protocols_that_nobody_supports_any_more_are_forgotten() -> None:
+    """A member that comes with other names each time does not leave them behind."""
+    driver = Driver()
+    (member_id,) = driver.stable()
+    for number in range(20):
+        driver.join(member_id, protocols=(("range", b""), (f"p{number}", b"")))
+    assert list(driver.group._supporters) == ["range", "p19"]

@@ -15,7 +15,7 @@ from minibroker.storage.log import Log
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
 from tests.simulation.disk import SimulatedDisk
-from tests.storage.logs import contents
+from tests.storage.logs import contents, make_batch
 
 
 async def produce(rig: Rig, partition: Partition, size: int = 10) -> None:
@@ -213,3 +213,28 @@ async def test_after_an_honest_pause_old_records_go(
         await trio.sleep(TEN_YEARS_MS / 100_000)
         await maintenance.retain()
         assert log.log_start_offset == 1
+
+
+async def test_remembered_producers_are_limited() -> None:
+    """In one partition and in all: an attacker's thousands go, an honest producer that goes on is remembered."""
+    async with open_rig(minibroker_producer_ids_max=400) as rig:
+        partitions = rig.data.catalog.create_topic("many", 200).partitions
+        maintenance = Maintenance(rig.data)
+        honest = 10**6
+
+        def write(partition: Partition, producer_id: int, sequence: int, now_ms: int) -> int:
+            batch, _ = make_batch(0, producer=(producer_id, 0, sequence))
+            return partition.append(batch, now_ms).base_offset
+
+        now_ms, first = EPOCH_MS, 0
+        for sequence in range(12):
+            for number, partition in enumerate(partitions):
+                now_ms += 1
+                for producer_id in range(10):
+                    write(partition, 10 * (200 * sequence + number) + producer_id, 0, now_ms)
+            first = write(partitions[0], honest, sequence, now_ms + 1)
+            await maintenance.save_checkpoint()
+            assert max(len(partition.log.producer_state.entries) for partition in partitions) <= 4
+        total = sum(len(partition.log.producer_state.entries) for partition in partitions)
+        assert total <= 400
+        assert write(partitions[0], honest, 11, now_ms) == first, "the retry of a batch was taken for a new one"

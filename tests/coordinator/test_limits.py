@@ -1,0 +1,106 @@
+"""What groups may cost: an attacker meets a limit, and who was there before does not notice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import trio.testing
+
+from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.join_group import JoinGroupRequestProtocol
+from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+from tests.coordinator.rig import Rig, joining, open_rig
+
+FULL = ErrorCode.GROUP_MAX_SIZE_REACHED
+NOBODY = {"generation_id_or_member_epoch": -1}
+MUCH = 100_000
+
+
+def saying(size: int, name: str = "range") -> list[JoinGroupRequestProtocol]:
+    return [JoinGroupRequestProtocol(name=name, metadata=bytes(size))]
+
+
+async def stable(rig: Rig, member_id: str = "", group_id: str = "g") -> Any:
+    """An honest member, alone in its group, in a new round."""
+    joined = await rig.join(member_id, group_id=group_id)
+    assert joined.error_code == ErrorCode.NONE
+    assert (await rig.sync(joined, group_id)).error_code == ErrorCode.NONE
+    return joined
+
+
+async def works(rig: Rig, joined: Any, offset: int) -> Any:
+    """What an honest member does goes on: heartbeats, commits, and joining again."""
+    assert await rig.heartbeat(joined) == ErrorCode.NONE
+    member = {"generation_id_or_member_epoch": joined.generation_id, "member_id": joined.member_id}
+    assert await rig.commit(offset, **member) == ErrorCode.NONE
+    assert (await rig.committed())["t", 0] == offset
+    return await stable(rig, joined.member_id)
+
+
+async def test_who_says_too_much_is_turned_away(autojump_clock: trio.testing.MockClock) -> None:
+    """`minibroker.group.max.bytes`: what members say of themselves when they join."""
+    async with open_rig(minibroker_group_max_bytes=MUCH) as rig:
+        honest = await stable(rig)
+        for protocols in (saying(MUCH), [one for n in range(11) for one in saying(MUCH // 10, f"p{n}")]):
+            assert (await rig.join(protocols=saying(1) + protocols)).error_code == FULL
+            assert (await rig.join(group_id="other", protocols=protocols)).error_code == FULL
+        await works(rig, honest, 1)
+
+
+async def test_member_ids_are_not_given_out_without_end(autojump_clock: trio.testing.MockClock) -> None:
+    """To one who asks for them and never joins; when they have expired, there is room again."""
+    async with open_rig(minibroker_group_max_bytes=MUCH) as rig:
+        honest = await stable(rig)
+        given = 0
+        while (answer := await rig.call(joining(), 9)).error_code == ErrorCode.MEMBER_ID_REQUIRED:
+            given += 1
+        assert answer.error_code == FULL
+        assert 10 < given < 100
+        assert (await rig.join(group_id="other")).error_code == ErrorCode.NONE
+        await works(rig, honest, 1)  # its round waits until the ids that nobody uses have expired
+        assert (await rig.call(joining(), 9)).error_code == ErrorCode.MEMBER_ID_REQUIRED
+
+
+async def test_a_leader_assigns_a_bounded_amount(autojump_clock: trio.testing.MockClock) -> None:
+    """It hears that the group is too large; it may try again with less."""
+    async with open_rig(minibroker_group_max_bytes=MUCH) as rig:
+        joined = await rig.join()
+        request = SyncGroupRequest(
+            group_id="g",
+            generation_id=joined.generation_id,
+            member_id=joined.member_id,
+            protocol_type=joined.protocol_type,
+            protocol_name=joined.protocol_name,
+            assignments=[SyncGroupRequestAssignment(member_id=joined.member_id, assignment=bytes(MUCH))],
+        )
+        assert (await rig.call(request, 5)).error_code == FULL
+        assert (await rig.sync(joined)).error_code == ErrorCode.NONE
+        await works(rig, joined, 1)
+
+
+async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testing.MockClock) -> None:
+    """`minibroker.groups.max.bytes`: no new group, member or offset beyond it; those that are there go on, also after a
+    restart, and when others go there is room again.
+    """
+    settings = {"minibroker_groups_max_bytes": MUCH, "offsets_retention_check_interval_ms": 2**40}
+    async with open_rig(**settings) as rig:
+        honest = await works(rig, await stable(rig), 1)
+        committing = joining_groups = 0
+        while (code := await rig.commit(1, group_id=f"c{committing}", **NOBODY)) == ErrorCode.NONE:
+            committing += 1
+        assert code == ErrorCode.INVALID_COMMIT_OFFSET_SIZE
+        while (answer := await rig.join(group_id=f"j{joining_groups}")).error_code == ErrorCode.NONE:
+            joining_groups += 1
+        assert answer.error_code == FULL
+        assert committing < 200
+        assert await rig.commit(2, group_id="c0", **NOBODY) == ErrorCode.NONE
+        await works(rig, honest, 3)
+        before = rig.coordinator.machine.size_bytes
+        assert MUCH < before < 1.1 * MUCH
+    async with open_rig(rig.disk.restarted(), **settings) as rig:
+        assert rig.coordinator.machine.image.size_bytes > MUCH // 2
+        assert await rig.commit(4, group_id="c0", **NOBODY) == ErrorCode.NONE
+        assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.INVALID_COMMIT_OFFSET_SIZE
+        for number in range(committing // 2):
+            rig.coordinator.delete_group(f"c{number}")
+        assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.NONE
