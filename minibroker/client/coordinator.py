@@ -26,7 +26,6 @@ from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
     OffsetFetchRequestTopic,
-    OffsetFetchRequestTopics,
 )
 from minibroker.protocol.schema import Request, Response
 
@@ -204,12 +203,10 @@ class GroupCoordinator:
 
     def _fetch_request(self, by_topic: dict[str, list[int]] | None, version: int) -> OffsetFetchRequest:
         require_stable = version >= FIRST_FETCH_OF_STABLE
-        if version < FIRST_FETCH_OF_MANY:
-            topics = None
-            if by_topic is not None:
-                topics = [OffsetFetchRequestTopic(name=name, partition_indexes=of) for name, of in by_topic.items()]
-            return OffsetFetchRequest(group_id=self.group, topics=topics, require_stable=require_stable)
-        group = OffsetFetchRequestGroup(group_id=self.group, topics=None)
+        topics = None
         if by_topic is not None:
-            group.topics = [OffsetFetchRequestTopics(name=name, partition_indexes=of) for name, of in by_topic.items()]
+            topics = [OffsetFetchRequestTopic(name=name, partition_indexes=of) for name, of in by_topic.items()]
+        if version < FIRST_FETCH_OF_MANY:
+            return OffsetFetchRequest(group_id=self.group, topics=topics, require_stable=require_stable)
+        group = OffsetFetchRequestGroup(group_id=self.group, topics=topics)
         return OffsetFetchRequest(groups=[group], require_stable=require_stable)

@@ -6,40 +6,23 @@ A resource or a setting that is named twice is refused. Left out: loggers, as on
 
 from __future__ import annotations
 
-from collections import Counter
-
-from minibroker.handlers.config_resources import find_resource
+from minibroker.handlers.config_resources import alter_each, find_resource
 from minibroker.handlers.context import AfterFlush, RequestContext, Services
-from minibroker.protocol.errors import InvalidRequest, KafkaError
+from minibroker.protocol.errors import InvalidRequest
 from minibroker.protocol.messages.alter_configs import (
     AlterConfigsRequest,
     AlterConfigsResource,
-    AlterConfigsResourceResponse,
     AlterConfigsResponse,
 )
 
 
 def handle(request: AlterConfigsRequest, context: RequestContext) -> AfterFlush:
     """Change every resource, or say whether it could be changed."""
-    services = context.services
-    named = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
-    responses = []
-    for resource in request.resources:
-        response = AlterConfigsResourceResponse(
-            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
-        )
-        try:
-            if named[resource.resource_type, resource.resource_name] > 1:
-                raise InvalidRequest("expected each resource once")
-            _replace(resource, services, validate_only=request.validate_only)
-        except KafkaError as error:
-            response.error_code = error.code
-            response.error_message = error.message
-        responses.append(response)
-    return AfterFlush(AlterConfigsResponse(responses=responses), services.catalog.flush_ticket())
+    responses = alter_each(request, context.services, _replace)
+    return AfterFlush(AlterConfigsResponse(responses=responses), context.services.catalog.flush_ticket())
 
 
-def _replace(resource: AlterConfigsResource, services: Services, *, validate_only: bool) -> None:
+def _replace(resource: AlterConfigsResource, services: Services, validate_only: bool) -> None:
     found = find_resource(resource.resource_type, resource.resource_name, services)
     configs: dict[str, str] = {}
     for config in resource.configs:

@@ -5,19 +5,24 @@ The third kind of Kafka's that we know, a broker's loggers, has levels instead o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from enum import IntEnum
-from typing import Protocol
+from functools import partial
+from typing import Any
 
 import attrs
 
 from minibroker.config.describe import ConfigEntry, describe_broker, describe_cluster, describe_topic
 from minibroker.config.layers import ConfigSource
-from minibroker.config.setting import Kind, to_text
+from minibroker.config.setting import Setting, to_text
 from minibroker.config.settings import broker_settings
 from minibroker.config.topic_settings import topic_settings
 from minibroker.handlers.context import Services
-from minibroker.protocol.errors import InvalidRequest
+from minibroker.protocol.errors import InvalidRequest, KafkaError
+from minibroker.protocol.messages.alter_configs import AlterConfigsRequest, AlterConfigsResourceResponse
+from minibroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
+from minibroker.topics.catalog import Catalog
 from minibroker.topics.names import check_topic_name
 
 EVERY_BROKER = ""
@@ -32,115 +37,24 @@ class ResourceType(IntEnum):
     BROKER_LOGGER = 8
 
 
-class ConfigResource(Protocol):
+@attrs.frozen(kw_only=True)
+class ConfigResource:
     """Something with settings of its own on top of those it inherits."""
 
-    def describe(self) -> list[ConfigEntry]:
-        """Every setting, as it holds now."""
-
-    def own(self) -> Mapping[str, str]:
-        """The settings that were given to it alone, as text by Kafka name."""
-
-    def is_list(self, name: str) -> bool:
-        """Whether there is such a setting, and it is a list."""
-
-    def replace(self, configs: Mapping[str, str], *, validate_only: bool) -> None:
-        """Let it have exactly these of its own. Raises KafkaError."""
-
-
-@attrs.frozen
-class TopicResource:
-    """A topic that exists."""
-
-    services: Services
-    name: str
-
-    def describe(self) -> list[ConfigEntry]:
-        """See ConfigResource."""
-        return describe_topic(self.own(), self.services.catalog.layers)
-
-    def own(self) -> Mapping[str, str]:
-        """See ConfigResource."""
-        return self.services.catalog.topic(self.name).configs
-
-    def is_list(self, name: str) -> bool:
-        """See ConfigResource."""
-        return name in topic_settings() and topic_settings()[name].kind is Kind.LIST
+    own: Mapping[str, str]
+    """The settings that were given to it alone, as text by Kafka name."""
+    known: Mapping[str, Setting]
+    """Every setting that it can have."""
+    describe: Callable[[], list[ConfigEntry]]
+    """Every setting, as it holds now."""
+    check: Callable[[Mapping[str, str]], object]
+    """Raises KafkaError unless it can have exactly these of its own."""
+    change: Callable[[Mapping[str, str]], object]
+    """Lets it have exactly these of its own. Raises KafkaError."""
 
     def replace(self, configs: Mapping[str, str], *, validate_only: bool) -> None:
-        """See ConfigResource. Raises InvalidConfig, InvalidTopicException, KafkaStorageError."""
-        catalog = self.services.catalog
-        if validate_only:
-            catalog.check_altered_configs(self.name, configs)
-        else:
-            catalog.alter_configs(self.name, configs)
-
-
-@attrs.frozen
-class BrokerResource:
-    """This broker."""
-
-    services: Services
-
-    def describe(self) -> list[ConfigEntry]:
-        """See ConfigResource. What is advertised is said as it is, also where the broker found it out by itself."""
-        services = self.services
-        listeners = services.settings.listen_addresses()
-        advertised = to_text(
-            tuple(
-                str(attrs.evolve(listener, host=endpoint.host, port=endpoint.port))
-                for listener, endpoint in zip(listeners, services.endpoints, strict=True)
-            )
-        )
-        return [
-            attrs.evolve(entry, value=advertised, source=ConfigSource.STATIC_BROKER)
-            if entry.name == "advertised.listeners"
-            else entry
-            for entry in describe_broker(services.catalog.layers)
-        ]
-
-    def own(self) -> Mapping[str, str]:
-        """See ConfigResource."""
-        return self.services.catalog.layers.own
-
-    def is_list(self, name: str) -> bool:
-        """See ConfigResource."""
-        return _is_list_of_broker(name)
-
-    def replace(self, configs: Mapping[str, str], *, validate_only: bool) -> None:
-        """See ConfigResource. Raises InvalidRequest, KafkaStorageError."""
-        catalog = self.services.catalog
-        change = catalog.check_broker_configs if validate_only else catalog.alter_broker_configs
-        change(configs, catalog.layers.cluster)
-
-
-@attrs.frozen
-class ClusterResource:
-    """What holds for every broker that does not say otherwise."""
-
-    services: Services
-
-    def describe(self) -> list[ConfigEntry]:
-        """See ConfigResource: as on Kafka, only what was changed."""
-        return describe_cluster(self.services.catalog.layers)
-
-    def own(self) -> Mapping[str, str]:
-        """See ConfigResource."""
-        return self.services.catalog.layers.cluster
-
-    def is_list(self, name: str) -> bool:
-        """See ConfigResource."""
-        return _is_list_of_broker(name)
-
-    def replace(self, configs: Mapping[str, str], *, validate_only: bool) -> None:
-        """See ConfigResource. Raises InvalidRequest, KafkaStorageError."""
-        catalog = self.services.catalog
-        change = catalog.check_broker_configs if validate_only else catalog.alter_broker_configs
-        change(catalog.layers.own, configs)
-
-
-def _is_list_of_broker(name: str) -> bool:
-    return name in broker_settings() and broker_settings()[name].kind is Kind.LIST
+        """Let it have exactly these of its own, or say whether it could. Raises KafkaError."""
+        (self.check if validate_only else self.change)(configs)
 
 
 def find_resource(resource_type: int, name: str, services: Services) -> ConfigResource:
@@ -149,18 +63,88 @@ def find_resource(resource_type: int, name: str, services: Services) -> ConfigRe
     Raises InvalidTopicException, UnknownTopicOrPartition, and InvalidRequest for another broker or kind of resource.
     """
     if resource_type == ResourceType.TOPIC:
-        check_topic_name(name)
-        services.catalog.topic(name)
-        return TopicResource(services, name)
+        return _topic(name, services.catalog)
     if resource_type != ResourceType.BROKER:
         raise InvalidRequest(f"expected a topic (2) or a broker (4), found a resource of type {resource_type}")
     if name == EVERY_BROKER:
-        return ClusterResource(services)
+        return _every_broker(services.catalog)
     check_broker_name(name, services)
-    return BrokerResource(services)
+    return _this_broker(services)
+
+
+def _topic(name: str, catalog: Catalog) -> ConfigResource:
+    check_topic_name(name)
+    own = catalog.topic(name).configs
+    return ConfigResource(
+        own=own,
+        known=topic_settings(),
+        describe=lambda: describe_topic(own, catalog.layers),
+        check=partial(catalog.check_altered_configs, name),
+        change=partial(catalog.alter_configs, name),
+    )
+
+
+def _this_broker(services: Services) -> ConfigResource:
+    catalog, layers = services.catalog, services.catalog.layers
+    return ConfigResource(
+        own=layers.own,
+        known=broker_settings(),
+        describe=lambda: _as_advertised(describe_broker(layers), services),
+        check=lambda configs: catalog.check_broker_configs(configs, layers.cluster),
+        change=lambda configs: catalog.alter_broker_configs(configs, layers.cluster),
+    )
+
+
+def _every_broker(catalog: Catalog) -> ConfigResource:
+    """What holds for every broker that does not say otherwise. As on Kafka, only what was changed is described."""
+    layers = catalog.layers
+    return ConfigResource(
+        own=layers.cluster,
+        known=broker_settings(),
+        describe=lambda: describe_cluster(layers),
+        check=lambda configs: catalog.check_broker_configs(layers.own, configs),
+        change=lambda configs: catalog.alter_broker_configs(layers.own, configs),
+    )
+
+
+def _as_advertised(entries: list[ConfigEntry], services: Services) -> list[ConfigEntry]:
+    """What is advertised is said as it is, also where the broker found it out by itself."""
+    told = zip(services.settings.listen_addresses(), services.endpoints, strict=True)
+    advertised = tuple(str(attrs.evolve(listener, host=at.host, port=at.port)) for listener, at in told)
+    return [
+        attrs.evolve(entry, value=to_text(advertised), source=ConfigSource.STATIC_BROKER)
+        if entry.name == "advertised.listeners"
+        else entry
+        for entry in entries
+    ]
 
 
 def check_broker_name(name: str, services: Services) -> None:
     """Raise InvalidRequest unless `name` is this broker's id."""
     if name != str(services.node_id):
         raise InvalidRequest(f"expected the id of this broker, {services.node_id}, found {name!r}")
+
+
+def alter_each(
+    request: AlterConfigsRequest | IncrementalAlterConfigsRequest,
+    services: Services,
+    alter: Callable[[Any, Services, bool], None],
+) -> list[AlterConfigsResourceResponse]:
+    """Do `alter(resource, services, validate_only)` for each resource: what became of each, in the order of the request.
+
+    One that is named twice is refused.
+    """
+    named = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
+    responses = []
+    for resource in request.resources:
+        response = AlterConfigsResourceResponse(
+            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
+        )
+        try:
+            if named[resource.resource_type, resource.resource_name] > 1:
+                raise InvalidRequest("expected each resource once")
+            alter(resource, services, request.validate_only)
+        except KafkaError as error:
+            response.error_code, response.error_message = error.code, error.message
+        responses.append(response)
+    return responses

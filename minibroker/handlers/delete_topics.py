@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-import attrs
-
 from minibroker.handlers.context import AfterFlush, RequestContext
 from minibroker.protocol.errors import (
     InvalidRequest,
@@ -58,20 +56,13 @@ def handle(request: DeleteTopicsRequest, context: RequestContext) -> AfterFlush:
     return AfterFlush(DeleteTopicsResponse(responses=list(results.values())), catalog.flush_ticket())
 
 
-@attrs.frozen
-class _Identity:
+def _identity(state: DeleteTopicState, catalog: Catalog) -> UUID | str:
     """What a request means: a topic by its id where it exists, else the words of the request."""
-
-    topic_id: UUID
-    name: str | None = None
-
-
-def _identity(state: DeleteTopicState, catalog: Catalog) -> _Identity:
     topic = None if state.name is None else catalog.topics.get(state.name)
-    return _Identity(state.topic_id, state.name) if topic is None else _Identity(topic.id)
+    return topic.id if topic is not None else state.topic_id if state.name is None else state.name
 
 
-def _named_twice(states: list[DeleteTopicState], catalog: Catalog) -> set[_Identity]:
+def _named_twice(states: list[DeleteTopicState], catalog: Catalog) -> set[UUID | str]:
     counts = Counter(_identity(state, catalog) for state in states)
     return {identity for identity, count in counts.items() if count > 1}
 

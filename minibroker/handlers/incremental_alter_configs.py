@@ -10,18 +10,23 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from enum import IntEnum
 
+from minibroker.config.setting import Kind
 from minibroker.handlers import loggers
-from minibroker.handlers.config_resources import ConfigResource, ResourceType, check_broker_name, find_resource
+from minibroker.handlers.config_resources import (
+    ConfigResource,
+    ResourceType,
+    alter_each,
+    check_broker_name,
+    find_resource,
+)
 from minibroker.handlers.context import AfterFlush, RequestContext, Services
-from minibroker.protocol.errors import InvalidConfig, InvalidRequest, KafkaError
+from minibroker.protocol.errors import InvalidConfig, InvalidRequest
 from minibroker.protocol.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
-    AlterConfigsResourceResponse,
     IncrementalAlterConfigsRequest,
     IncrementalAlterConfigsResponse,
 )
@@ -38,25 +43,11 @@ class Operation(IntEnum):
 
 def handle(request: IncrementalAlterConfigsRequest, context: RequestContext) -> AfterFlush:
     """Change every resource, or say whether it could be changed."""
-    services = context.services
-    named = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
-    responses = []
-    for resource in request.resources:
-        response = AlterConfigsResourceResponse(
-            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
-        )
-        try:
-            if named[resource.resource_type, resource.resource_name] > 1:
-                raise InvalidRequest("expected each resource once")
-            _change(resource, services, validate_only=request.validate_only)
-        except KafkaError as error:
-            response.error_code = error.code
-            response.error_message = error.message
-        responses.append(response)
-    return AfterFlush(IncrementalAlterConfigsResponse(responses=responses), services.catalog.flush_ticket())
+    responses = alter_each(request, context.services, _change)
+    return AfterFlush(IncrementalAlterConfigsResponse(responses=responses), context.services.catalog.flush_ticket())
 
 
-def _change(resource: AlterConfigsResource, services: Services, *, validate_only: bool) -> None:
+def _change(resource: AlterConfigsResource, services: Services, validate_only: bool) -> None:
     _check_changes(resource.configs)
     if resource.resource_type == ResourceType.BROKER_LOGGER:
         check_broker_name(resource.resource_name, services)
@@ -82,14 +73,14 @@ def _check_changes(changes: Sequence[AlterableConfig]) -> None:
 
 def _changed(resource: ConfigResource, changes: Sequence[AlterableConfig]) -> dict[str, str]:
     """What the resource's own settings come to."""
-    configs = dict(resource.own())
+    configs = dict(resource.own)
     for change in changes:
         value = change.value or ""
         if change.config_operation == Operation.DELETE:
             configs.pop(change.name, None)
         elif change.config_operation == Operation.SET:
             configs[change.name] = value
-        elif not resource.is_list(change.name):
+        elif change.name not in resource.known or resource.known[change.name].kind is not Kind.LIST:
             raise InvalidConfig(f"expected the name of a list to append to or subtract from, found {change.name!r}")
         else:
             items = _items(_present(resource, change.name))
@@ -103,8 +94,8 @@ def _changed(resource: ConfigResource, changes: Sequence[AlterableConfig]) -> di
 
 
 def _present(resource: ConfigResource, name: str) -> str:
-    if name in resource.own():
-        return resource.own()[name]
+    if name in resource.own:
+        return resource.own[name]
     return next((entry.value or "" for entry in resource.describe() if entry.name == name), "")
 
 

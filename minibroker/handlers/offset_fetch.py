@@ -19,12 +19,11 @@ from minibroker.handlers.context import AfterFlush, RequestContext
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
+    OffsetFetchRequestTopic,
     OffsetFetchResponse,
     OffsetFetchResponseGroup,
     OffsetFetchResponsePartition,
-    OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
 )
 
 GROUPS_FROM: Final = 8
@@ -32,55 +31,38 @@ ERROR_FROM: Final = 2
 """Before, an error that concerns the group is told of every partition."""
 
 NOTHING_COMMITTED: Final = CommittedOffset(offset=-1)
-Wanted = Iterable[tuple[str, Iterable[int]]]
+Wanted = Iterable[OffsetFetchRequestTopic] | None
+"""Partitions by topic; None for all that the group has committed."""
 
 
 def handle(request: OffsetFetchRequest, context: RequestContext) -> AfterFlush:
     """Look up the offsets of one group or of many."""
     coordinator = context.services.coordinator
     if context.version < GROUPS_FROM:
-        wanted = None if request.topics is None else [(topic.name, topic.partition_indexes) for topic in request.topics]
-        return AfterFlush(_fetch_one(request.group_id, wanted, context), coordinator.ticket(request.group_id))
-    response = OffsetFetchResponse()
-    for group in request.groups:
-        topics = None if group.topics is None else [(topic.name, topic.partition_indexes) for topic in group.topics]
-        response.groups.append(_fetch_group(group.group_id, topics, context))
+        return AfterFlush(_fetch_one(request, context), coordinator.ticket(request.group_id))
+    groups = [_fetch_group(group.group_id, group.topics, context) for group in request.groups]
     tickets = [coordinator.ticket(group.group_id) for group in request.groups]
-    return AfterFlush(response, max(tickets, default=0))
+    return AfterFlush(OffsetFetchResponse(groups=groups), max(tickets, default=0))
 
 
-def _fetch_group(group_id: str, wanted: Wanted | None, context: RequestContext) -> OffsetFetchResponseGroup:
+def _fetch_group(group_id: str, wanted: Wanted, context: RequestContext) -> OffsetFetchResponseGroup:
     try:
-        found = _committed(group_id, wanted, context)
+        return OffsetFetchResponseGroup(group_id=group_id, topics=_told(_committed(group_id, wanted, context)))
     except KafkaError as error:
         return OffsetFetchResponseGroup(group_id=group_id, error_code=error.code)
-    topics = [
-        OffsetFetchResponseTopics(
-            name=name,
-            partitions=[
-                OffsetFetchResponsePartitions(
-                    partition_index=index,
-                    committed_offset=committed.offset,
-                    committed_leader_epoch=committed.leader_epoch,
-                    metadata=committed.metadata,
-                )
-                for index, committed in partitions.items()
-            ],
-        )
-        for name, partitions in found.items()
-    ]
-    return OffsetFetchResponseGroup(group_id=group_id, topics=topics)
 
 
-def _fetch_one(group_id: str, wanted: Wanted | None, context: RequestContext) -> OffsetFetchResponse:
-    code = ErrorCode.NONE
+def _fetch_one(request: OffsetFetchRequest, context: RequestContext) -> OffsetFetchResponse:
     try:
-        found = _committed(group_id, wanted, context)
+        return OffsetFetchResponse(topics=_told(_committed(request.group_id, request.topics, context)))
     except KafkaError as error:
         if context.version >= ERROR_FROM:
             return OffsetFetchResponse(error_code=error.code)
-        code, found = error.code, _select({}, wanted or ())
-    topics = [
+        return OffsetFetchResponse(topics=_told(_select({}, request.topics or ()), error.code))
+
+
+def _told(found: TopicOffsets, code: ErrorCode = ErrorCode.NONE) -> list[OffsetFetchResponseTopic]:
+    return [
         OffsetFetchResponseTopic(
             name=name,
             partitions=[
@@ -96,19 +78,20 @@ def _fetch_one(group_id: str, wanted: Wanted | None, context: RequestContext) ->
         )
         for name, partitions in found.items()
     ]
-    return OffsetFetchResponse(topics=topics)
 
 
-def _committed(group_id: str, wanted: Wanted | None, context: RequestContext) -> TopicOffsets:
-    """All that the group has committed, or what it has for the `wanted` partitions. Raises if it is not available."""
+def _committed(group_id: str, wanted: Wanted, context: RequestContext) -> TopicOffsets:
+    """What the group has committed for the `wanted` partitions. Raises if it is not available."""
     coordinator = context.services.coordinator
     coordinator.check_available(group_id)
     committed = coordinator.machine.image.offsets_of(group_id)
     return committed if wanted is None else _select(committed, wanted)
 
 
-def _select(committed: TopicOffsets, wanted: Wanted) -> TopicOffsets:
+def _select(committed: TopicOffsets, wanted: Iterable[OffsetFetchRequestTopic]) -> TopicOffsets:
     return {
-        name: {index: committed.get(name, {}).get(index, NOTHING_COMMITTED) for index in indexes}
-        for name, indexes in wanted
+        topic.name: {
+            index: committed.get(topic.name, {}).get(index, NOTHING_COMMITTED) for index in topic.partition_indexes
+        }
+        for topic in wanted
     }

@@ -44,8 +44,8 @@ from minibroker.protocol.messages.offset_commit import (
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchResponse,
     OffsetFetchResponseGroup,
-    OffsetFetchResponsePartitions,
-    OffsetFetchResponseTopics,
+    OffsetFetchResponsePartition,
+    OffsetFetchResponseTopic,
 )
 from minibroker.protocol.messages.produce import PartitionProduceResponse, ProduceResponse, TopicProduceResponse
 from minibroker.records.batch import assign, decode_header, iter_batches, verify_crc
@@ -388,11 +388,11 @@ class FakeCluster:
 
     def _offset_fetch(self, node_id: int, request: Any, version: int) -> Any:
         (group,) = request.groups
-        topics: dict[str, OffsetFetchResponseTopics] = {}
+        topics: dict[str, OffsetFetchResponseTopic] = {}
         for (name, index), offset in self.committed.items():
-            topic = topics.setdefault(name, OffsetFetchResponseTopics(name=name))
+            topic = topics.setdefault(name, OffsetFetchResponseTopic(name=name))
             topic.partitions.append(
-                OffsetFetchResponsePartitions(partition_index=index, committed_offset=offset, metadata="")
+                OffsetFetchResponsePartition(partition_index=index, committed_offset=offset, metadata="")
             )
         answer = OffsetFetchResponseGroup(group_id=group.group_id, topics=list(topics.values()))
         return OffsetFetchResponse(groups=[answer])

@@ -25,7 +25,6 @@ from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
     OffsetFetchRequestTopic,
-    OffsetFetchRequestTopics,
 )
 from minibroker.protocol.messages.sync_group import SyncGroupRequest
 from minibroker.topics.names import CONSUMER_OFFSETS
@@ -200,9 +199,7 @@ async def test_committed_offsets_in_every_version(autojump_clock: MockClock, ver
         await rig.commit(5, 1, metadata="note")
         wanted = {"t": [1, 2], "unknown": [0]}
         if version >= 8:
-            topics = [
-                OffsetFetchRequestTopics(name=name, partition_indexes=indexes) for name, indexes in wanted.items()
-            ]
+            topics = [OffsetFetchRequestTopic(name=name, partition_indexes=indexes) for name, indexes in wanted.items()]
             groups = [OffsetFetchRequestGroup(group_id=name, topics=topics) for name in ("g", "other")]
             found = (await rig.call(OffsetFetchRequest(groups=groups), version)).groups
             assert [group.group_id for group in found] == ["g", "other"]

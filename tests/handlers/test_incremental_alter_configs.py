@@ -7,10 +7,10 @@ import pytest
 
 from minibroker.config.settings import BrokerSettings
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.alter_configs import AlterConfigsResourceResponse
 from minibroker.protocol.messages.incremental_alter_configs import (
     AlterableConfig,
     AlterConfigsResource,
-    AlterConfigsResourceResponse,
     IncrementalAlterConfigsRequest,
 )
 from tests.handlers.harness import HandlerBench, open_bench

@@ -18,7 +18,7 @@ from minibroker.protocol.messages.offset_commit import (
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
     OffsetFetchRequestGroup,
-    OffsetFetchRequestTopics,
+    OffsetFetchRequestTopic,
 )
 from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 from tests.simulation.clients import STORAGE_ERRORS
@@ -30,7 +30,7 @@ REJOIN = (ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION, ErrorCode.R
 LOADING = (ErrorCode.COORDINATOR_LOAD_IN_PROGRESS, ErrorCode.NOT_COORDINATOR)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Committer(Client):
     """Commits ever higher offsets of its own partition; as a member of a group, or without being one."""
 
@@ -129,7 +129,7 @@ class Committer(Client):
     async def _read(self, link: Link) -> None:
         history, (topic, index) = self.world.history, self.place
         known = history.known_commit(self.group, self.place)
-        wanted = OffsetFetchRequestTopics(name=topic, partition_indexes=[index])
+        wanted = OffsetFetchRequestTopic(name=topic, partition_indexes=[index])
         request = OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=self.group, topics=[wanted])])
         group: Any = (await link.ask(request, 8)).groups[0]
         code = group.error_code or group.topics[0].partitions[0].error_code

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import attrs
 
-from minibroker.protocol.schema import Request, Response, array, boolean, int8, int16, int32, string
+from minibroker.protocol.messages.alter_configs import AlterConfigsResourceResponse
+from minibroker.protocol.schema import Request, Response, array, boolean, int8, int32, string
 
 
 @attrs.define(kw_only=True)
@@ -34,16 +35,6 @@ class IncrementalAlterConfigsRequest(Request["IncrementalAlterConfigsResponse"])
 
     resources: list[AlterConfigsResource] = array(AlterConfigsResource)
     validate_only: bool = boolean()
-
-
-@attrs.define(kw_only=True)
-class AlterConfigsResourceResponse:
-    """What became of one resource."""
-
-    error_code: int = int16()
-    error_message: str | None = string(nullable="0+")
-    resource_type: int = int8()
-    resource_name: str = string()
 
 
 @attrs.define(kw_only=True)

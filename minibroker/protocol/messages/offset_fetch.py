@@ -3,7 +3,8 @@
 - v2 takes null topics for all there are, and has an error for the whole answer (KIP-88).
 - v3 adds the throttle time, v5 the leader epoch of the offset (KIP-320). v6 is flexible.
 - v7 can wait for transactions that commit offsets (``require_stable``, KIP-447).
-- v8 asks for many groups at once (KIP-709): ``groups`` replaces what was there for one.
+- v8 asks for many groups at once (KIP-709): ``groups`` replaces what was there for one. Kafka names the classes in it
+  anew; they carry the same.
 - v9 serves groups of the new protocol too (KIP-848). v10 names topics by id.
 """
 
@@ -18,15 +19,7 @@ from minibroker.protocol.schema import Request, Response, array, boolean, int16,
 
 @attrs.define(kw_only=True)
 class OffsetFetchRequestTopic:
-    """Partitions of one topic, until v7."""
-
-    name: str = string()
-    partition_indexes: list[int] = array(int32)
-
-
-@attrs.define(kw_only=True)
-class OffsetFetchRequestTopics:
-    """Partitions of one topic, since v8."""
+    """Partitions of one topic."""
 
     name: str = string("0-9", ignorable=True)
     topic_id: UUID = uuid("10+", ignorable=True)
@@ -40,7 +33,7 @@ class OffsetFetchRequestGroup:
     group_id: str = string()
     member_id: str | None = string("9+", nullable="9+", ignorable=True, default=None)
     member_epoch: int = int32("9+", ignorable=True, default=-1)
-    topics: list[OffsetFetchRequestTopics] | None = array(OffsetFetchRequestTopics, nullable="0+")
+    topics: list[OffsetFetchRequestTopic] | None = array(OffsetFetchRequestTopic, nullable="0+")
 
 
 @attrs.define(kw_only=True)
@@ -55,7 +48,7 @@ class OffsetFetchRequest(Request["OffsetFetchResponse"]):
 
 @attrs.define(kw_only=True)
 class OffsetFetchResponsePartition:
-    """The offset committed for one partition, -1 if there is none; until v7."""
+    """The offset committed for one partition, -1 if there is none."""
 
     partition_index: int = int32()
     committed_offset: int = int64()
@@ -66,30 +59,11 @@ class OffsetFetchResponsePartition:
 
 @attrs.define(kw_only=True)
 class OffsetFetchResponseTopic:
-    """The offsets of one topic, until v7."""
-
-    name: str = string()
-    partitions: list[OffsetFetchResponsePartition] = array(OffsetFetchResponsePartition)
-
-
-@attrs.define(kw_only=True)
-class OffsetFetchResponsePartitions:
-    """The offset committed for one partition, -1 if there is none; since v8."""
-
-    partition_index: int = int32()
-    committed_offset: int = int64()
-    committed_leader_epoch: int = int32(default=-1)
-    metadata: str | None = string(nullable="0+")
-    error_code: int = int16()
-
-
-@attrs.define(kw_only=True)
-class OffsetFetchResponseTopics:
-    """The offsets of one topic, since v8."""
+    """The offsets of one topic."""
 
     name: str = string("0-9", ignorable=True)
     topic_id: UUID = uuid("10+", ignorable=True)
-    partitions: list[OffsetFetchResponsePartitions] = array(OffsetFetchResponsePartitions)
+    partitions: list[OffsetFetchResponsePartition] = array(OffsetFetchResponsePartition)
 
 
 @attrs.define(kw_only=True)
@@ -97,7 +71,7 @@ class OffsetFetchResponseGroup:
     """The offsets of one group."""
 
     group_id: str = string()
-    topics: list[OffsetFetchResponseTopics] = array(OffsetFetchResponseTopics)
+    topics: list[OffsetFetchResponseTopic] = array(OffsetFetchResponseTopic)
     error_code: int = int16()
 
 
