@@ -13,7 +13,7 @@ Records in a request are views of the connection's receive buffer: they are vali
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -45,6 +45,18 @@ class Services:
     clock: Clock
     endpoints: Sequence[Endpoint] = ()
     """One per listener, in the order of the listeners."""
+    ending: bool = False
+    """Whether the broker is about to end: nobody may wait for more than there is."""
+    polls: set[Callable[[], None]] = attrs.field(factory=set)
+    """Called when that begins."""
+
+    def end(self) -> None:
+        """Have all who wait for others answered: they would hold up the answers behind them, and then the end."""
+        self.ending = True
+        for wake in tuple(self.polls):
+            wake()
+        if self._coordinator is not None:
+            self._coordinator.close()
 
     @property
     def settings(self) -> BrokerSettings:

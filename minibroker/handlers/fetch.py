@@ -15,7 +15,7 @@ from __future__ import annotations
 import attrs
 import trio
 
-from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.handlers.leader_epoch import check_leader_epoch
 from minibroker.protocol.errors import (
     ErrorCode,
@@ -34,7 +34,6 @@ from minibroker.protocol.messages.fetch import (
     PartitionData,
 )
 from minibroker.storage.reading import FileSlice
-from minibroker.topics.catalog import Catalog
 from minibroker.topics.partition import Partition
 
 READ_COMMITTED = 1
@@ -49,7 +48,7 @@ def handle(request: FetchRequest, context: RequestContext) -> Reply:
         raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
     _check_repetitions(request)
     deadline = context.services.clock.now() + request.max_wait_ms / 1000
-    fetch = _Fetch(request, context.version, context.services.catalog)
+    fetch = _Fetch(request, context.version, context.services)
     response, done = fetch.read()
     if (done or request.max_wait_ms <= 0) and not fetch.unchecked:
         return response
@@ -73,7 +72,7 @@ class _Fetch:
 
     request: FetchRequest
     version: int
-    catalog: Catalog
+    services: Services
     unchecked: list[tuple[Partition, FileSlice]] = attrs.field(factory=list)
     """What the last read found and nobody has verified since the broker started: it must not be sent yet."""
     _event: trio.Event = attrs.field(factory=trio.Event)
@@ -81,7 +80,7 @@ class _Fetch:
     def read(self) -> tuple[FetchResponse, bool]:
         """Return the response as of now, and whether it need not wait for more."""
         self.unchecked = []
-        left = min(self.request.max_bytes, self.catalog.settings.fetch_max_bytes)
+        left = min(self.request.max_bytes, self.services.settings.fetch_max_bytes)
         found = 0
         failed = False
         topics = []
@@ -106,15 +105,17 @@ class _Fetch:
         partitions = self._partitions()
         for partition in partitions:
             partition.add_waiter(self._wake)
+        self.services.polls.add(self._wake)
         try:
             with trio.move_on_at(deadline):
                 while True:
                     self._event = trio.Event()
                     response, done = await self._read_checked()
-                    if done:
+                    if done or self.services.ending:
                         return response
                     await self._event.wait()
         finally:
+            self.services.polls.discard(self._wake)
             for partition in partitions:
                 partition.remove_waiter(self._wake)
         return (await self._read_checked())[0]
@@ -144,8 +145,8 @@ class _Fetch:
 
     def _find(self, topic: FetchTopic, index: int) -> Partition:
         if self.version < 13:
-            return self.catalog.partition(topic.topic, index)
-        found = self.catalog.topic_by_id(topic.topic_id)
+            return self.services.catalog.partition(topic.topic, index)
+        found = self.services.catalog.topic_by_id(topic.topic_id)
         if found is None:
             raise UnknownTopicId(f"no topic has the id {topic.topic_id}")
         return found.partition(index)

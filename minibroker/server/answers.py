@@ -70,11 +70,6 @@ class Answers:
         """Memory that answers take."""
         return self._queued_bytes + self._outbox.held_bytes
 
-    @property
-    def owed(self) -> bool:
-        """Whether an answer is on its way that waits for nothing but the disk and the peer."""
-        return self._outbox.pending or bool(self._queue and isinstance(self._queue[0], Sendable))
-
     def add(self, answer: Answer) -> None:
         """Queue the answer of the next request, and send what stands ready."""
         self._queue.append(answer)

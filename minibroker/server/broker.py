@@ -170,7 +170,7 @@ async def _serve_connections(
         acceptors.cancel_scope.cancel()
         for listener in bound:
             listener.close()
-        services.coordinator.close()  # who waits for other members would otherwise wait to the end of the deadline
+        services.end()
         await connections.drain(settings.minibroker_shutdown_timeout_ms / 1000)
 
 

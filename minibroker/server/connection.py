@@ -245,8 +245,8 @@ class Connection:
                 self._unfinished_since += self._last_received - began
 
     async def _drain(self) -> None:
-        """Wait until what was appended is answered; what waits for others (a poll, a rebalance) is dropped."""
-        while self._answers.owed:
+        """Wait until everything is answered that was started."""
+        while self._answers.pending:
             await self._progress.park()
 
     # -- accounts

@@ -280,15 +280,12 @@ async def test_an_error_of_ours_ends_one_connection(
 async def test_an_orderly_end_answers_what_was_started(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """What waits for the disk is answered; a long poll is dropped; nothing more is read."""
-    polls = []
+    """What waits for the disk, or for others, is answered, and what is queued behind it; nothing more is read."""
+    others = trio.Event()
 
     async def poll() -> bytes:
-        try:
-            await trio.sleep_forever()
-        finally:
-            polls.append("ended")
-        return b""
+        await others.wait()
+        return b"poll"
 
     bench = Bench(lambda frame: poll() if frame == b"poll" else (frame, 1))
     peer = Peer()
@@ -304,9 +301,11 @@ async def test_an_orderly_end_answers_what_was_started(
     bench.flusher.completed = 1
     for callback in bench.flusher._callbacks.pop(1):
         callback()
-    await peer.wait_closed()
+    await settle()
     assert peer.take() == b"ab"
-    assert polls == ["ended"]
+    others.set()
+    await peer.wait_closed()
+    assert peer.take() == b"pollc"
 
 
 async def test_a_peer_that_hangs_up_in_the_middle_leaves_nothing(

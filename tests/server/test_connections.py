@@ -31,6 +31,8 @@ def make_connections(nursery: trio.Nursery, **settings: int) -> Connections:
         flusher=Flusher(cast(Any, None)),
         clock=Clock(),
         catalog=SimpleNamespace(topics={}, settings=settings),
+        polls=set(),
+        ending=False,
     )
     return Connections(cast(Any, services), nursery)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.fetch import FetchResponse
 from minibroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupRequestProtocol, JoinGroupResponse
 from minibroker.protocol.messages.metadata import MetadataRequest
 from minibroker.protocol.messages.produce import ProduceResponse
@@ -47,11 +48,12 @@ def test_what_was_appended_is_answered(tmp_path: Path, number: int) -> None:
 
 
 def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
-    """Nor do half requests. Who waits to join is told to find another coordinator: the one that will be back."""
+    """Nor do half requests. Polls are answered, and what is queued behind them; joins are sent to who will be back."""
     with BrokerProcess(tmp_path, group_initial_rebalance_delay_ms=TEN_MINUTES_MS) as broker:
         with Wire(broker.address) as poll, Wire(broker.address) as join, Wire(broker.address) as half:
             create(poll, "t")
             poll.send(fetch_request("t", 0, min_bytes=1, max_wait_ms=TEN_MINUTES_MS), 11)
+            poll.send(produce_request("other", batch(b"x")), 9)
             join.send(
                 JoinGroupRequest(
                     group_id="g",
@@ -67,6 +69,8 @@ def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
                 assert other.ask(MetadataRequest(topics=[]), 1).brokers
             broker.signal(signal.SIGTERM)
             assert broker.wait() == 0
+            assert records_of(poll.receive(FetchResponse, 11)[1].responses[0].partitions[0]) == []
+            assert poll.receive(ProduceResponse, 9)[1].responses[0].partition_responses[0].error_code == ErrorCode.NONE
             assert poll.is_closed()
             assert join.receive(JoinGroupResponse, 2)[1].error_code == ErrorCode.NOT_COORDINATOR
             assert join.is_closed()
