@@ -128,13 +128,13 @@ async def serve(
 
 async def _run_background(running: RunningBroker) -> None:
     """Run what a first connection need not wait for; it is imported here because that takes a fifth of a start."""
-    if CONSUMER_OFFSETS not in running.services.catalog.topics:  # else its groups wait to be loaded
-        await trio.sleep(FIRST_CONNECTION_S)
     from minibroker.server.maintenance import Maintenance
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(running.services.coordinator.run)
         nursery.start_soon(Maintenance(running.data).run)
+        if CONSUMER_OFFSETS not in running.services.catalog.topics:  # else groups wait to be loaded
+            await trio.sleep(FIRST_CONNECTION_S)
+        nursery.start_soon(running.services.coordinator.run)
 
 
 async def _serve_connections(
