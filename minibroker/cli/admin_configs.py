@@ -65,12 +65,7 @@ def show_configs(
             if all or not entry.is_default
         ]
 
-    rows = administer(broker, work)
-    if explain:
-        show(ExplainedConfigRow, rows, as_json=json)
-    else:
-        brief = [ConfigRow(name=row.name, value=row.value, source=row.source, read_only=row.read_only) for row in rows]
-        show(ConfigRow, brief, as_json=json)
+    show(ExplainedConfigRow if explain else ConfigRow, administer(broker, work), as_json=json)
 
 
 @app.command(name="set")

@@ -13,12 +13,11 @@ from cyclopts import Parameter
 
 from minibroker.cli import FAILURE
 from minibroker.cli.admin_groups import IntervalOption, WatchOption, show_looks
-from minibroker.cli.administering import PartitionsOption, administer
+from minibroker.cli.administering import PartitionsOption, administer, shifted_offsets, target_offsets
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
 from minibroker.cli.positions import parse_start
 from minibroker.cli.problems import CommandError
 from minibroker.cli.tables import show
-from minibroker.cli.targets import target_offsets
 from minibroker.cli.words import counted
 from minibroker.client.admin import Admin
 from minibroker.client.admin_groups import PartitionLag
@@ -154,7 +153,8 @@ def _reset(name: str, options: ResetOptions, broker: str, *, as_json: bool) -> N
         if start is not None:
             targets = await target_offsets(admin, committed, start)
         else:
-            targets = await _shifted(admin, committed, options.shift or 0)
+            known = {where: offset for where, offset in committed.items() if offset is not None}
+            targets = await shifted_offsets(admin, known, options.shift or 0)
         if options.execute:
             await admin.alter_group_offsets(name, targets)
         return [
@@ -179,15 +179,6 @@ async def _chosen(admin: Admin, name: str, options: ResetOptions) -> dict[TopicP
     if not chosen:
         raise CommandError(f"group {name!r} has committed nothing there; --topic says what else to set", FAILURE)
     return chosen
-
-
-async def _shifted(
-    admin: Admin, committed: Mapping[TopicPartition, int | None], shift: int
-) -> dict[TopicPartition, int]:
-    known = {where: offset for where, offset in committed.items() if offset is not None}
-    begins = await target_offsets(admin, known, parse_start("beginning"))
-    ends = await target_offsets(admin, known, parse_start("end"))
-    return {where: min(max(offset + shift, begins[where]), ends[where]) for where, offset in known.items()}
 
 
 async def _delete(admin: Admin, name: str) -> None:

@@ -8,13 +8,13 @@ from uuid import UUID
 import attrs
 from cyclopts import App, Parameter
 
-from minibroker.cli.administering import PartitionsOption, administer, assignments
+from minibroker.cli.administering import PartitionsOption, administer, assignments, target_offsets
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
-from minibroker.cli.positions import AtOffset, parse_start
+from minibroker.cli.positions import parse_start
 from minibroker.cli.tables import show, show_json
-from minibroker.cli.targets import target_offsets
 from minibroker.client.admin import Admin
 from minibroker.client.metadata import TopicInfo, TopicPartition
+from minibroker.client.partition_state import Start
 from minibroker.protocol.errors import TopicAlreadyExists
 
 app = App(help="List, create, describe and delete topics; add partitions; delete records.", version_flags=())
@@ -165,8 +165,8 @@ def delete_records(
     async def work(admin: Admin) -> dict[TopicPartition, int]:
         infos = await admin.describe_topics([topic])
         wanted = [TopicPartition(topic, index) for index in partition or infos[topic].partitions]
-        if isinstance(start, AtOffset):
-            return await admin.delete_records(dict.fromkeys(wanted, start.offset))
+        if start.start is Start.OFFSET:  # as it is: the broker refuses one that it does not have
+            return await admin.delete_records(dict.fromkeys(wanted, start.value))
         return await admin.delete_records(await target_offsets(admin, wanted, start))
 
     begins = administer(broker, work)

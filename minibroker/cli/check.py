@@ -30,7 +30,7 @@ app = App(
 
 @attrs.frozen(kw_only=True)
 class CheckRow:
-    """A partition and what is wrong with it."""
+    """What is shown of a partition and of what is wrong with it."""
 
     partition: str
     segments: int
@@ -68,20 +68,7 @@ def check(directory: Path, /, *, json: JsonOption = False) -> int:
 
 
 def _show(reports: list[PartitionReport]) -> None:
-    rows = [
-        CheckRow(
-            partition=report.partition,
-            segments=report.segments,
-            batches=report.batches,
-            records=report.records,
-            bytes=report.bytes,
-            begin=report.begin,
-            end=report.end,
-            verdict="damaged" if report.is_damaged else "see below" if report.remarks else "good",
-        )
-        for report in reports
-    ]
-    show(CheckRow, rows, as_json=False)
+    show(CheckRow, reports, as_json=False)
     for report in reports:
         for line in report.explained():
             print(f"{report.partition}: {line}")

@@ -47,6 +47,11 @@ class PartitionReport:
         """Whether something acknowledged is lost."""
         return bool(self.damages or self.missing_segments)
 
+    @property
+    def verdict(self) -> str:
+        """Whether it is good, in a word or two."""
+        return "damaged" if self.is_damaged else "see below" if self.remarks else "good"
+
     def explained(self) -> Iterator[str]:
         """Everything that is wrong, in words."""
         for damage in self.damages:

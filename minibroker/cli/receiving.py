@@ -7,7 +7,6 @@ Ctrl-C is too. If the reader of our output goes away, the records that it may no
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -16,16 +15,16 @@ import attrs
 import trio
 
 from minibroker.cli import BROKEN_PIPE, FAILURE, SUCCESS
-from minibroker.cli.positions import AtOffset, AtTime, Edge, LastRecords, Start
+from minibroker.cli.positions import END
 from minibroker.cli.printing import STANDARD_OUTPUT, Printer, write_all
 from minibroker.cli.problems import CommandError
 from minibroker.cli.progress import Meter
 from minibroker.cli.reach import look_up
+from minibroker.cli.signals import obey_signals
 from minibroker.cli.words import counted
 from minibroker.client.consumer import Consumer
 from minibroker.client.metadata import ClusterInfo, TopicPartition
-from minibroker.client.partition_state import Seek
-from minibroker.client.partition_state import Start as SeekTo
+from minibroker.client.partition_state import Seek, Start
 
 if TYPE_CHECKING:
     from minibroker.cli.consume import ConsumeOptions
@@ -97,7 +96,7 @@ class Receiving:
         return True
 
 
-async def run_receiving(topics: Sequence[str], start: Start, printer: Printer, options: ConsumeOptions) -> int:
+async def run_receiving(topics: Sequence[str], start: Seek, printer: Printer, options: ConsumeOptions) -> int:
     """Print what is asked for; the exit status. Raises CommandError and KafkaError."""
     info = await look_up(options.broker, topics)
     partitions = _partitions(info, topics, options)
@@ -111,7 +110,7 @@ async def run_receiving(topics: Sequence[str], start: Start, printer: Printer, o
         )
         consumer = _consumer(topics, partitions, start, receiving, options)
         async with trio.open_nursery() as nursery:
-            await nursery.start(_watch_signals, receiving)
+            await nursery.start(obey_signals, receiving.interrupt)
             try:
                 async with consumer:
                     await _begin(consumer, partitions, start, receiving)
@@ -142,13 +141,13 @@ def _partitions(info: ClusterInfo, topics: Sequence[str], options: ConsumeOption
 def _consumer(
     topics: Sequence[str],
     partitions: Sequence[TopicPartition],
-    start: Start,
+    start: Seek,
     receiving: Receiving,
     options: ConsumeOptions,
 ) -> Consumer:
     # A run that is to stop, that was given partitions, or a number in each, keeps to what there is; any other follows
     # its topics as they grow.
-    fixed = options.group is None and (options.exit or bool(options.partition) or isinstance(start, AtOffset))
+    fixed = options.group is None and (options.exit or bool(options.partition) or start.start is Start.OFFSET)
 
     async def on_assigned(assigned: frozenset[TopicPartition]) -> None:
         await receiving.stop_at(consumer, assigned)
@@ -158,8 +157,8 @@ def _consumer(
         topics=() if fixed else topics,
         partitions=partitions if fixed else (),
         group=options.group,
-        start=_seek(start),
-        auto_offset_reset=SeekTo.LATEST if start is Edge.END else SeekTo.EARLIEST,
+        start=start,
+        auto_offset_reset=Start.LATEST if start == END else Start.EARLIEST,
         group_instance_id=options.group_instance_id,
         session_timeout_ms=options.session_timeout_ms,
         heartbeat_interval_ms=min(3_000, options.session_timeout_ms // 3),
@@ -173,39 +172,16 @@ def _consumer(
     return consumer
 
 
-def _seek(start: Start) -> Seek:
-    match start:
-        case Edge.BEGINNING:
-            return Seek(SeekTo.EARLIEST)
-        case Edge.END:
-            return Seek(SeekTo.LATEST)
-        case AtOffset(offset):
-            return Seek(SeekTo.OFFSET, offset)
-        case LastRecords(count):
-            return Seek(SeekTo.LAST, count)
-        case AtTime(timestamp_ms):
-            return Seek(SeekTo.TIME, timestamp_ms)
-
-
-async def _begin(consumer: Consumer, partitions: Sequence[TopicPartition], start: Start, receiving: Receiving) -> None:
+async def _begin(consumer: Consumer, partitions: Sequence[TopicPartition], start: Seek, receiving: Receiving) -> None:
     """Learn where to stop; bring an offset that does not exist (yet, or any more) to the nearest that does."""
     if consumer.group is not None:
         return  # its partitions are not known before it has joined
     await receiving.stop_at(consumer, partitions)
-    if isinstance(start, AtOffset):
+    if start.start is Start.OFFSET:
         first = await consumer.beginning_offsets(partitions)
         last = await consumer.end_offsets(partitions)
         for partition in partitions:
-            consumer.seek(partition, min(max(start.offset, first[partition]), last[partition]))
-
-
-async def _watch_signals(receiving: Receiving, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for number in signals:
-            if receiving.interrupted:
-                os._exit(128 + number)  # the second: at once
-            receiving.interrupt()
+            consumer.seek(partition, min(max(start.value, first[partition]), last[partition]))
 
 
 def _summary(topics: Sequence[str], receiving: Receiving, meter: Meter) -> str:

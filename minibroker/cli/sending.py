@@ -6,8 +6,6 @@ line while the rest goes on; any other failure, or Ctrl-C, ends the reading, and
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from minibroker.cli.lines import GivenLines, Input, LineReader
 from minibroker.cli.problems import CommandError, one_line
 from minibroker.cli.progress import Meter
 from minibroker.cli.reach import look_up
+from minibroker.cli.signals import obey_signals
 from minibroker.cli.words import counted
 from minibroker.client.batches import Delivery
 from minibroker.client.producer import Producer
@@ -142,7 +141,12 @@ async def run_sending(topic: str, source: Input, read: Callable[[bytes], InputRe
         )
         sending = Sending(topic=topic, producer=producer, read=read, meter=meter)
         async with trio.open_nursery() as nursery:
-            await nursery.start(_watch_signals, sending, nursery.cancel_scope)
+
+            def interrupt() -> None:
+                nursery.cancel_scope.deadline = trio.current_time() + GRACE_S
+                sending.interrupt()
+
+            await nursery.start(obey_signals, interrupt)
             async with producer:
                 await sending.run(lines)
             nursery.cancel_scope.cancel()
@@ -151,16 +155,6 @@ async def run_sending(topic: str, source: Input, read: Callable[[bytes], InputRe
     if sending.failed or sending.unanswered:
         return FAILURE
     return INTERRUPTED if sending.interrupted else SUCCESS
-
-
-async def _watch_signals(sending: Sending, everything: trio.CancelScope, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        task_status.started()
-        async for _ in signals:
-            if sending.interrupted:
-                os._exit(INTERRUPTED)  # the second: at once
-            everything.deadline = trio.current_time() + GRACE_S
-            sending.interrupt()
 
 
 def _summary(sending: Sending, meter: Meter) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,6 +17,7 @@ import trio
 
 from minibroker import __version__
 from minibroker.cli.logs import LOG_LEVELS, LogLevel, set_up_logging
+from minibroker.cli.signals import obey_signals
 from minibroker.cli.words import counted, readable_size
 from minibroker.config.load import load_settings
 from minibroker.config.settings import BrokerSettings
@@ -94,20 +94,16 @@ class Stopper:
 
     starting: trio.CancelScope
     running: RunningBroker | None = None
-    signalled: bool = False
 
     async def watch_signals(self, task_status: trio.TaskStatus[None]) -> None:
         """Obey SIGINT and SIGTERM until cancelled."""
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for number in signals:
-                if self.signalled:
-                    os._exit(128 + number)
-                self.signalled = True
-                if self.running is None:
-                    self.starting.cancel()
-                else:
-                    self.running.stop()
+        await obey_signals(self._stop, task_status)
+
+    def _stop(self) -> None:
+        if self.running is None:
+            self.starting.cancel()
+        else:
+            self.running.stop()
 
 
 def summary(running: RunningBroker, settings: BrokerSettings) -> str:

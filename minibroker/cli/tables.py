@@ -1,6 +1,7 @@
 """Rows of values for people and for programs.
 
-A row is an attrs object: its fields are the columns of a table and the keys of a JSON object.
+A row is an attrs object, or anything with attributes of these names: the fields of its kind are the columns of a table
+and the keys of a JSON object.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def show(kind: type, rows: Sequence[Any], *, as_json: bool) -> None:
     """Print rows of one kind: a JSON array, a table on a terminal, or plain columns into a pipe."""
     if as_json:
-        show_json(rows)
+        show_json([{name: getattr(row, name) for name in _names(kind)} for row in rows])
     elif sys.stdout.isatty():
         from rich.console import Console
 
@@ -31,10 +32,8 @@ def show(kind: type, rows: Sequence[Any], *, as_json: bool) -> None:
 
 def show_json(value: object) -> None:
     """Print one JSON document of attrs objects, lists and dicts."""
-    import cattrs
-
     options = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
-    sys.stdout.write(orjson.dumps(cattrs.unstructure(value), option=options).decode())
+    sys.stdout.write(orjson.dumps(value, _fields, options).decode())
 
 
 def table_of(kind: type, rows: Sequence[Any]) -> Table:
@@ -43,21 +42,29 @@ def table_of(kind: type, rows: Sequence[Any]) -> Table:
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for field in attrs.fields(kind):
-        is_number = any(isinstance(getattr(row, field.name), int | float) for row in rows)
-        table.add_column(heading(field.name), justify="right" if is_number else "left", overflow="fold")
+    for name in _names(kind):
+        is_number = any(isinstance(getattr(row, name), int | float) for row in rows)
+        table.add_column(heading(name), justify="right" if is_number else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(getattr(row, field.name)) for field in attrs.fields(kind)))
+        table.add_row(*(cell(getattr(row, name)) for name in _names(kind)))
     return table
 
 
 def columns_of(kind: type, rows: Sequence[Any]) -> str:
     """The same as lines of aligned text, as wide as it has to be."""
-    names = [field.name for field in attrs.fields(kind)]
+    names = _names(kind)
     lines = [list(map(heading, names)), *([cell(getattr(row, name)) for name in names] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = ("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
     return "".join(f"{line.rstrip()}\n" for line in padded)
+
+
+def _names(kind: type) -> list[str]:
+    return [field.name for field in attrs.fields(kind)]
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return attrs.asdict(value, recurse=False)
 
 
 def heading(name: str) -> str:
