@@ -42,8 +42,6 @@ class CompactionPlan:
     segments: tuple[Segment, ...]
     """Closed and durable, from the first of the log on."""
     first_dirty_offset: int
-    dirty_bytes: int
-    dirty_ratio: float
     now_ms: int
     retention_now_ms: int
     """Tombstones are marked by the date and removed by this one, which does not jump (`RetentionClock`)."""
@@ -57,8 +55,6 @@ class CompactionReport:
     """Below it every key is there once."""
     bytes_before: int
     bytes_after: int
-    records_indexed: int
-    unreadable_batches: int
 
 
 def roll_if_overdue(log: "Log", now_ms: int) -> bool:
@@ -88,15 +84,12 @@ def plan_compaction(log: "Log", now_ms: int, retention_now_ms: int) -> Compactio
     dirty = [segment for segment in segments if log.next_base_offset(segment) > first_dirty_offset]
     if not dirty:
         return None
-    dirty_bytes = sum(segment.size_bytes for segment in dirty)
-    ratio = dirty_bytes / max(sum(segment.size_bytes for segment in segments), 1)
+    ratio = sum(segment.size_bytes for segment in dirty) / max(sum(segment.size_bytes for segment in segments), 1)
     if ratio < log.settings.min_cleanable_dirty_ratio and not _is_overdue(log, dirty[0], now_ms):
         return None
     return CompactionPlan(
         segments=tuple(segments),
         first_dirty_offset=first_dirty_offset,
-        dirty_bytes=dirty_bytes,
-        dirty_ratio=ratio,
         now_ms=now_ms,
         retention_now_ms=retention_now_ms,
     )
@@ -122,9 +115,7 @@ def _is_overdue(log: "Log", segment: Segment, now_ms: int) -> bool:
     lag_ms = log.settings.max_compaction_lag_ms
     if lag_ms >= FOREVER_MS:
         return False
-    first_ms = segment.first_timestamp_ms
-    if first_ms is None:
-        first_ms = segment.load_first_timestamp()
+    first_ms = segment.load_first_timestamp()
     return now_ms - (first_ms if first_ms >= 0 else segment.created_ms) >= lag_ms
 
 
@@ -199,8 +190,6 @@ class Compaction:
             end_offset=index.end_offset,
             bytes_before=self._bytes_before,
             bytes_after=self._bytes_after,
-            records_indexed=len(index.states),
-            unreadable_batches=len(index.unreadable),
         )
 
     def _replace(self, group: _Group, batch_filter: BatchFilter) -> Iterator[Work]:

@@ -6,6 +6,7 @@ Its offsets are never given out again.
 
 import logging
 from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from minibroker.protocol.errors import CorruptMessage
@@ -56,35 +57,22 @@ def refuse_damaged(log: "Log", offset: int) -> None:
 
 def skip_position(log: "Log", segment: Segment, offset: int) -> int:
     """Where the last damage before an offset ends in a segment; 0 without one."""
-    return max(
-        (damage.end_position for damage in log.damaged if _is_before(damage, segment, offset)),
-        default=0,
-    )
-
-
-def _is_before(damage: Damage, segment: Segment, offset: int) -> bool:
-    return damage.segment == segment.base_offset and damage.end_offset <= offset
+    return max((damage.end_position for damage in _within(log, segment) if damage.end_offset <= offset), default=0)
 
 
 def damage_at_position(log: "Log", segment: Segment, position: int) -> Damage | None:
     """The known damage that a byte of a segment belongs to."""
-    return next((damage for damage in log.damaged if _covers(damage, segment, position)), None)
-
-
-def _covers(damage: Damage, segment: Segment, position: int) -> bool:
-    return damage.segment == segment.base_offset and damage.position <= position < damage.end_position
+    damages = _within(log, segment)
+    return next((damage for damage in damages if damage.position <= position < damage.end_position), None)
 
 
 def next_damage_position(log: "Log", segment: Segment, offset: int) -> int | None:
     """Where the first damage beyond an offset begins in a segment; None without one."""
-    return next(
-        (damage.position for damage in log.damaged if _is_after(damage, segment, offset)),
-        None,
-    )
+    return next((damage.position for damage in _within(log, segment) if damage.start_offset > offset), None)
 
 
-def _is_after(damage: Damage, segment: Segment, offset: int) -> bool:
-    return damage.segment == segment.base_offset and damage.start_offset > offset
+def _within(log: "Log", segment: Segment) -> Iterator[Damage]:
+    return (damage for damage in log.damaged if damage.segment == segment.base_offset)
 
 
 def quarantine(log: "Log", found: list[Damage]) -> bool:

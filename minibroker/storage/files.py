@@ -36,7 +36,6 @@ SWAP = ".swap"
 TORN = ".torn"
 DELETE = "-delete"
 STRAY = "-stray"
-TEMPORARY = ".tmp"
 
 MAX_NAME_BYTES = 255
 

@@ -58,11 +58,6 @@ class SparseIndex:
         """Bytes of all entries, saved or not."""
         return (self.saved.size_bytes if self.saved else 0) + len(self.unsaved)
 
-    @property
-    def is_loaded(self) -> bool:
-        """Whether the entries are in memory."""
-        return self._words is not None
-
     def _append(self, entry: bytes) -> None:
         self.unsaved += entry
         if self._words is not None:

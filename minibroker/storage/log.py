@@ -16,7 +16,7 @@ import attrs
 
 from minibroker.protocol.errors import OffsetOutOfRange
 from minibroker.records.batch import BatchHeader
-from minibroker.storage import damages, reading, recovery, removal, retention, timestamps
+from minibroker.storage import damages, reading, recovery, retention, timestamps
 from minibroker.storage.errors import LogOffline, StorageError
 from minibroker.storage.files import PARTITION_METADATA, encode_partition_metadata
 from minibroker.storage.filesystem import Buffer, File, FileSystem, parent_directory
@@ -356,16 +356,6 @@ class Log:
         """(offset, timestamp in ms) of the first record with the largest timestamp; None in an empty log."""
         return timestamps.offset_of_max_timestamp(self, end_offset)
 
-    def epoch_end_offset(self, leader_epoch: int) -> tuple[int, int]:
-        """(epoch, end offset) for OffsetForLeaderEpoch: the largest known epoch not above the one asked for, and the
-        offset where it ends; (-1, -1) if none is known or the epoch asked for is in the future.
-        """
-        slot = bisect_right(self.epochs, leader_epoch, key=lambda entry: entry[0]) - 1
-        if slot < 0 or (leader_epoch > self.epochs[-1][0]):
-            return -1, -1
-        end_offset = self.epochs[slot + 1][1] if slot + 1 < len(self.epochs) else self.log_end_offset
-        return self.epochs[slot][0], end_offset
-
     # -- Removing
 
     def advance_log_start(self, offset: int) -> None:
@@ -395,14 +385,6 @@ class Log:
             self.flush()
         for segment in self.segments:
             segment.release()
-
-    def delete(self) -> None:
-        """Take the partition out of sight at once (a durable rename), then remove its files. In any thread.
-
-        Nothing else may be asked of the log then; slices in flight stay readable. Raises StorageError.
-        """
-        self.fail(LogOffline(f"{self.name} was deleted"))
-        removal.remove_directory(self.fs, removal.hide_partition(self.fs, self.directory, self.topic_id))
 
 
 def _base_offset(segment: Segment) -> int:

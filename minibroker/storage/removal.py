@@ -1,18 +1,7 @@
-"""Removing a partition in two steps: out of sight at once by a rename, then file by file. A restart finishes it."""
+"""Removing a partition that a rename has put out of sight, file by file. A restart finishes it."""
 
-import uuid
-
-from minibroker.storage.files import DELETE, deleted_name
-from minibroker.storage.filesystem import FileSystem, parent_directory
-
-
-def hide_partition(fs: FileSystem, directory: str, topic_id: uuid.UUID) -> str:
-    """Rename a partition's directory, durably; returns the new path. From here on it is gone."""
-    parent = parent_directory(directory)
-    hidden = f"{parent}/{deleted_name(directory.rpartition('/')[2], topic_id)}"
-    fs.rename(directory, hidden)
-    fs.sync_directory(parent)
-    return hidden
+from minibroker.storage.files import DELETE
+from minibroker.storage.filesystem import FileSystem
 
 
 def remove_directory(fs: FileSystem, directory: str) -> None:

@@ -11,6 +11,7 @@ from minibroker.records.compression import Codec
 from minibroker.records.record import Record, read_records
 from minibroker.storage.cleaning import Pace
 from minibroker.storage.compaction import Compaction, CompactionReport, plan_compaction
+from minibroker.storage.errors import LogOffline
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import LogCheckpoint
@@ -89,6 +90,12 @@ def batches_of(log: Log) -> list[tuple[BatchHeader, list[Record]]]:
         (header, read_records(bytes(batch), max_bytes=MIB))
         for header, batch in log.read_batches(log.log_start_offset, log.log_end_offset)
     ]
+
+
+def hide(log: Log) -> None:
+    """What becomes of the log of a topic that is deleted."""
+    log.fail(LogOffline("deleted"))
+    log.fs.rename(log.directory, f"{log.directory}.deleted")
 
 
 def records_of(log: Log) -> list[Record]:

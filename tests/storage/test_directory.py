@@ -7,9 +7,10 @@ import pytest
 
 from minibroker.storage.directory import FORMAT_VERSION, DataDirectory
 from minibroker.storage.errors import DirectoryError, DirectoryInUse, DirectoryNotWritable, NewerFormat
-from minibroker.storage.files import CHECKPOINT, CLEAN_SHUTDOWN, FORMAT
+from minibroker.storage.files import CHECKPOINT, CLEAN_SHUTDOWN, FORMAT, deleted_name
 from minibroker.storage.filesystem import OsFileSystem
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED
+from minibroker.storage.removal import remove_directory
 from tests.simulation.disk import PowerCut, SimulatedDisk, everything, only_synced
 from tests.storage.logs import append, make_log
 
@@ -117,7 +118,10 @@ def test_deletions_are_finished() -> None:
         log.flush()
         disk.cut_at = disk.steps + step
         try:
-            log.delete()
+            hidden = f"{DATA}/{deleted_name(log.name, log.topic_id)}"
+            disk.rename(log.directory, hidden)
+            disk.sync_directory(DATA)
+            remove_directory(disk, hidden)
         except PowerCut:
             for after in (only_synced(disk), everything(disk)):
                 data = opened(after)

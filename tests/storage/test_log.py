@@ -11,6 +11,7 @@ from minibroker.records.batch import iter_batches
 from minibroker.storage.errors import DiskFull, LogOffline, StorageError, SyncFailed
 from minibroker.storage.files import LOG, decode_partition_metadata, segment_name
 from minibroker.storage.log import FlushPoint, Log
+from minibroker.storage.removal import remove_directory
 from tests.simulation.disk import SimulatedDisk, only_synced
 from tests.storage.logs import NOW, PATH, TOPIC_ID, append, checkpoint, contents, make_batch, make_log
 
@@ -315,7 +316,7 @@ def test_a_slice_outlives_its_segment() -> None:
     log.advance_log_start(1)
     checkpoint(log)
     assert part.read() == expected
-    log.delete()
+    remove_directory(log.fs, PATH)
     assert part.read() == expected
 
 
@@ -338,19 +339,6 @@ def test_what_this_life_has_written_is_checked() -> None:
     part = again.read(0, 1000, 2)
     assert part is not None
     assert part.checked
-
-
-def test_epochs() -> None:
-    """Where an epoch ends, for OffsetForLeaderEpoch."""
-    log = make_log()
-    assert log.epoch_end_offset(0) == (-1, -1)
-    for epoch in (1, 1, 4):
-        append(log, 10, epoch=epoch)
-    assert log.epoch_end_offset(0) == (-1, -1)
-    assert log.epoch_end_offset(1) == (1, 20)
-    assert log.epoch_end_offset(3) == (1, 20)
-    assert log.epoch_end_offset(4) == (4, 30)
-    assert log.epoch_end_offset(5) == (-1, -1)
 
 
 def test_closing() -> None:
