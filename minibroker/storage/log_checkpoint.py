@@ -5,6 +5,7 @@ and other records may then get the same offsets.
 """
 
 import uuid
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -49,33 +50,21 @@ class SegmentState:
     @classmethod
     def of(cls, segment: Segment) -> "SegmentState":
         """The state of a segment, whose index entries are written out."""
-        offset_index, time_index = segment.save_indexes()
-        return cls(
-            segment.base_offset,
-            segment.size_bytes,
-            segment.max_timestamp_ms,
-            segment.max_timestamp_offset,
-            segment.first_timestamp_ms,
-            segment.created_ms,
-            segment.compacted,
-            segment.bytes_since_index,
-            offset_index,
-            time_index,
-            segment.time_index.last_timestamp_ms,
-        )
+        values = [*_plain(segment), *segment.save_indexes(), segment.time_index.last_timestamp_ms]
+        return cls(*values)
 
     def apply(self, segment: Segment) -> None:
         """Give a new Segment object this state."""
-        segment.size_bytes = self.size_bytes
-        segment.max_timestamp_ms = self.max_timestamp_ms
-        segment.max_timestamp_offset = self.max_timestamp_offset
-        segment.first_timestamp_ms = self.first_timestamp_ms
-        segment.created_ms = self.created_ms
-        segment.compacted = self.compacted
-        segment.bytes_since_index = self.bytes_since_index
+        for name in _PLAIN:
+            setattr(segment, name, getattr(self, name))
         segment.offset_index.saved = self.offset_index
         segment.time_index.saved = self.time_index
         segment.time_index.last_timestamp_ms = self.last_indexed_timestamp_ms
+
+
+_PLAIN = [field.name for field in attrs.fields(SegmentState)][:-3]
+"""The fields that are attributes of the segment itself."""
+_plain = attrgetter(*_PLAIN)
 
 
 @attrs.frozen
@@ -137,26 +126,14 @@ class LogCheckpoint:
 
 
 def _segment_to_json(state: SegmentState) -> list[object]:
-    offset_index, time_index = state.offset_index, state.time_index
-    return [
-        state.base_offset,
-        state.size_bytes,
-        state.max_timestamp_ms,
-        state.max_timestamp_offset,
-        state.first_timestamp_ms,
-        state.created_ms,
-        state.compacted,
-        state.bytes_since_index,
-        (offset_index.size_bytes, offset_index.crc) if offset_index else None,
-        (time_index.size_bytes, time_index.crc) if time_index else None,
-        state.last_indexed_timestamp_ms,
-    ]
+    indexes = [saved and (saved.size_bytes, saved.crc) for saved in (state.offset_index, state.time_index)]
+    return [*_plain(state), *indexes, state.last_indexed_timestamp_ms]
 
 
 def _segment_from_json(fields: list[Any]) -> SegmentState:
-    *numbers, offset_index, time_index, last_indexed_timestamp_ms = fields
-    indexes = [SavedIndex(*saved) if saved else None for saved in (offset_index, time_index)]
-    values = [*numbers, *indexes, last_indexed_timestamp_ms]
+    *plain, offset_index, time_index, last_indexed_timestamp_ms = fields
+    indexes = [saved and SavedIndex(*saved) for saved in (offset_index, time_index)]
+    values = [*plain, *indexes, last_indexed_timestamp_ms]
     return SegmentState(*values)
 
 
