@@ -228,7 +228,7 @@ class _Recovery:
         for base in sorted(known.keys() | found):
             state = known.get(base)
             if base not in found:
-                merged_end = self._merged_end() if merged_end is None else merged_end
+                merged_end = self._merged_end(base) if merged_end is None else merged_end
                 if base >= merged_end:
                     self._replace_missing(base)
                 continue
@@ -240,11 +240,11 @@ class _Recovery:
                 segment.compacted = segment.compacted or "compact" in recovered.settings.cleanup_policy
                 self.suspicious.append(segment)
 
-    def _merged_end(self) -> int:
-        """Where the batches end that the last segment so far has taken in by compaction; 0 if it has not been compacted.
+    def _merged_end(self, missing: int) -> int:
+        """Where the batches of the last segment so far end; 0 if it cannot have taken in the `missing` one by compaction.
 
-        A missing segment below it was merged: compaction leaves something of the last one it merges. Where the chain of
-        batches is broken that cannot be told, but then the segment is damaged up to its end.
+        That has left something of every segment it took in. Where the chain of batches is broken, a segment of another
+        size than before may have taken in anything.
         """
         segments = self.log.segments
         if not segments or "compact" not in self.log.settings.cleanup_policy:
@@ -255,10 +255,11 @@ class _Recovery:
             for _, header in walk_headers(segment.file(), 0, size):
                 end = header.next_offset
         except BadBatch:
-            end = MAX_OFFSET
-        segment.compacted, segment.size_bytes = True, size
-        if segment not in self.suspicious:
-            self.suspicious.append(segment)
+            end = MAX_OFFSET if segment in self.suspicious else 0
+        if end > missing:
+            segment.compacted, segment.size_bytes = True, size
+            if segment not in self.suspicious:
+                self.suspicious.append(segment)
         return end
 
     def _replace_missing(self, base_offset: int) -> None:

@@ -170,6 +170,21 @@ def test_a_lost_segment_is_not_taken_for_a_merged_one() -> None:
             assert records_of(log) == kept
 
 
+def test_a_segment_lost_behind_a_damaged_one_is_not_taken_for_merged() -> None:
+    """Though it cannot be told where the damaged one ends: it has the size it had."""
+    case = Case()
+    compact(case.log)
+    checkpoint = save_checkpoint(case.log)
+    before, lost = case.log.segments[:2]
+    disk = everything(case.disk)
+    disk.open(before.log_path).inode.content[16] ^= 1
+    disk.unlink(lost.log_path)
+    log, _ = Log.open(disk, case.log.directory, case.log.settings, checkpoint, NOW)
+    end = case.log.next_base_offset(lost)
+    assert all(any(d.start_offset <= at < d.end_offset for d in log.damaged) for at in range(lost.base_offset, end))
+    assert records_of(log)[-1] == records_of(case.log)[-1]
+
+
 def test_something_stays_of_the_last_segment_that_is_merged() -> None:
     """Though all its records are superseded: else nobody could tell whether it was merged or lost."""
     disk = SimulatedDisk()
