@@ -14,14 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from cyclopts import App
 
-COMMANDS: Final = {
-    "serve": "Run a broker.",
-    "produce": "Send records to a topic: from arguments, a file or standard input.",
-    "consume": "Print the records of topics, from any position, alone or in a group.",
-    "admin": "Look after topics, settings, records, groups and the cluster.",
-    "check": "Examine the data directory of a broker that is not running.",
-    "bench": "Measure a broker, or compare two.",
-}
+COMMANDS: Final = ("serve", "produce", "consume", "admin", "check", "bench")
 
 SUCCESS: Final = 0
 FAILURE: Final = 1  # what was asked for could not be done

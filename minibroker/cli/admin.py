@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from cyclopts import App
-
 from minibroker.cli import admin_cluster, admin_configs, admin_group, admin_groups, admin_topics
+from minibroker.cli.options import program
 
-app = App(
-    name="minibroker admin",
-    help="Look after topics, settings, records, groups and the cluster.",
-    version_flags=(),
-)
+app = program("minibroker admin", "Look after topics, settings, records, groups and the cluster.")
 app.command(admin_topics.app, name="topics")
 app.command(admin_configs.app, name="configs")
 app.command(admin_groups.groups, name="groups")

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Annotated
 
 import attrs
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from minibroker.cli.administering import TopicOption, administer, assignments
-from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption, program
 from minibroker.cli.problems import CommandError
 from minibroker.cli.tables import show
 from minibroker.client.admin import Admin
 
-app = App(help="Show, set and unset the settings of a topic or a broker.", version_flags=())
+app = program(None, "Show, set and unset the settings of a topic or a broker.")
 
-NodeOption = Annotated[int | None, Parameter(name=("--node", "-n"), help="The broker of this node id.")]
+NodeOption = Annotated[int | None, Parameter(alias="-n", help="The broker of this node id.")]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,9 +42,9 @@ def show_configs(
     topic: TopicOption = None,
     node: NodeOption = None,
     all: Annotated[  # noqa: A002  # the flag's name
-        bool, Parameter(name=("--all", "-a"), negative=(), help="Those at their defaults too.")
+        bool, Parameter(alias="-a", help="Those at their defaults too.")
     ] = False,
-    explain: Annotated[bool, Parameter(negative=(), help="With what each is for.")] = False,
+    explain: Annotated[bool, Parameter(help="With what each is for.")] = False,
     broker: BrokerOption = DEFAULT_BROKER,
     json: JsonOption = False,
 ) -> None:

@@ -62,11 +62,9 @@ class ResetOptions:
         str | None, Parameter(help="reset: to beginning, end, an offset, the last -N, or a time like 2026-01-31T12:00.")
     ] = None
     shift: Annotated[int | None, Parameter(help="reset: by so many offsets, back if negative.")] = None
-    topic: Annotated[
-        tuple[str, ...], Parameter(name=("--topic", "-t"), negative=(), help="Only this topic; may be repeated.")
-    ] = ()
+    topic: Annotated[tuple[str, ...], Parameter(alias="-t", help="Only this topic; may be repeated.")] = ()
     partition: PartitionsOption = ()
-    execute: Annotated[bool, Parameter(negative=(), help="reset: really do it, not only show it.")] = False
+    execute: Annotated[bool, Parameter(help="reset: really do it, not only show it.")] = False
 
 
 def group(

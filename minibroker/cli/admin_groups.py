@@ -16,7 +16,7 @@ from minibroker.cli.tables import show, show_json, table_of
 from minibroker.client.admin import Admin
 from minibroker.protocol.errors import GroupIdNotFound
 
-WatchOption = Annotated[bool, Parameter(name=("--watch", "-w"), negative=(), help="Show it again and again.")]
+WatchOption = Annotated[bool, Parameter(alias="-w", help="Show it again and again.")]
 IntervalOption = Annotated[float, Parameter(help="Seconds between two looks.")]
 
 Look = Callable[[Admin], Awaitable[tuple[str, type, Sequence[Any]]]]

@@ -6,10 +6,10 @@ from typing import Annotated
 from uuid import UUID
 
 import attrs
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from minibroker.cli.administering import PartitionsOption, administer, assignments, target_offsets
-from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption, program
 from minibroker.cli.positions import parse_start
 from minibroker.cli.tables import show, show_json
 from minibroker.client.admin import Admin
@@ -17,7 +17,7 @@ from minibroker.client.metadata import TopicInfo, TopicPartition
 from minibroker.client.partition_state import Start
 from minibroker.protocol.errors import TopicAlreadyExists
 
-app = App(help="List, create, describe and delete topics; add partitions; delete records.", version_flags=())
+app = program(None, "List, create, describe and delete topics; add partitions; delete records.")
 
 
 @attrs.frozen(kw_only=True)
@@ -59,7 +59,7 @@ class TopicDetails:
 @app.command(name="list")
 def list_topics(
     *,
-    internal: Annotated[bool, Parameter(negative=(), help="The broker's own topics too.")] = False,
+    internal: Annotated[bool, Parameter(help="The broker's own topics too.")] = False,
     broker: BrokerOption = DEFAULT_BROKER,
     json: JsonOption = False,
 ) -> None:
@@ -105,12 +105,10 @@ def create(
     topic: str,
     /,
     *topics: str,
-    partitions: Annotated[int, Parameter(name=("--partitions", "-p"), help="How many; by default the broker's.")] = -1,
+    partitions: Annotated[int, Parameter(alias="-p", help="How many; by default the broker's.")] = -1,
     replication_factor: Annotated[int, Parameter(help="How many replicas; by default the broker's.")] = -1,
-    config: Annotated[
-        tuple[str, ...], Parameter(name=("--config", "-c"), negative=(), help="A setting KEY=VALUE; may be repeated.")
-    ] = (),
-    if_not_exists: Annotated[bool, Parameter(negative=(), help="It is no error if a topic is there.")] = False,
+    config: Annotated[tuple[str, ...], Parameter(alias="-c", help="A setting KEY=VALUE; may be repeated.")] = (),
+    if_not_exists: Annotated[bool, Parameter(help="It is no error if a topic is there.")] = False,
     broker: BrokerOption = DEFAULT_BROKER,
 ) -> None:
     """Create topics."""

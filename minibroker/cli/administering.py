@@ -20,11 +20,8 @@ Offsets = Mapping[TopicPartition, int]
 
 PATIENCE_MS: Final = 15_000  # how long a piece of work is tried again while brokers say "not now"
 
-TopicOption = Annotated[str | None, Parameter(name=("--topic", "-t"), help="The topic.")]
-PartitionsOption = Annotated[
-    tuple[int, ...],
-    Parameter(name=("--partition", "-p"), negative=(), help="Only this partition; may be repeated."),
-]
+TopicOption = Annotated[str | None, Parameter(alias="-t", help="The topic.")]
+PartitionsOption = Annotated[tuple[int, ...], Parameter(alias="-p", help="Only this partition; may be repeated.")]
 
 
 def administer(broker: str, work: Callable[[Admin], Awaitable[Result]]) -> Result:

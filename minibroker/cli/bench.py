@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import attrs
-from cyclopts import App, Parameter, validators
+from cyclopts import Parameter, validators
 
-from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption, program
 
-app = App(
-    name="minibroker bench",
-    help="Measure a broker, or compare two: any that speak Kafka's protocol without a password.",
-    version_flags=(),
+app = program(
+    "minibroker bench", "Measure a broker, or compare two: any that speak Kafka's protocol without a password."
 )
 
 Work = Literal["produce", "fetch", "latency"]
@@ -35,7 +33,7 @@ class BenchOptions:
     batch_bytes: Annotated[Count, Parameter(help="Size of the record batches.")] = 16_384
     record_bytes: Annotated[Count, Parameter(help="Size of the records in them.")] = 100
     compression: Annotated[
-        Literal["none", "gzip", "snappy", "lz4", "zstd"], Parameter(name=("--compression", "-z"), help="The codec.")
+        Literal["none", "gzip", "snappy", "lz4", "zstd"], Parameter(alias="-z", help="The codec.")
     ] = "none"
     acks: Annotated[Literal["1", "all"], Parameter(help="When the broker may answer.")] = "all"
     connections: Annotated[Count, Parameter(help="Connections that produce or fetch.")] = 1

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import attrs
 import orjson
-from cyclopts import App
 
 from minibroker.cli import FAILURE, SUCCESS
 from minibroker.cli.checking import PartitionReport, check_directory
-from minibroker.cli.options import JsonOption
+from minibroker.cli.options import JsonOption, program
 from minibroker.cli.problems import CommandError
 from minibroker.cli.progress import Meter
 from minibroker.cli.tables import show, show_json
@@ -21,11 +20,7 @@ from minibroker.storage.errors import DirectoryInUse, StorageError
 from minibroker.storage.files import CLEAN_SHUTDOWN, FORMAT, LOCK
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 
-app = App(
-    name="minibroker check",
-    help="Examine the data directory of a broker that is not running. Changes nothing.",
-    version_flags=(),
-)
+app = program("minibroker check", "Examine the data directory of a broker that is not running. Changes nothing.")
 
 
 @attrs.frozen(kw_only=True)

@@ -6,9 +6,9 @@ import os
 from typing import Annotated
 
 import attrs
-from cyclopts import App, Parameter, validators
+from cyclopts import Parameter, validators
 
-from minibroker.cli.options import DEFAULT_BROKER, BrokerOption
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, program
 from minibroker.cli.positions import parse_start
 from minibroker.cli.printing import (
     STANDARD_OUTPUT,
@@ -20,10 +20,9 @@ from minibroker.cli.printing import (
 )
 from minibroker.cli.problems import CommandError
 
-app = App(
-    name="minibroker consume",
-    help="Print the records of topics, from the beginning or any other position, and go on with what comes.",
-    version_flags=(),
+app = program(
+    "minibroker consume",
+    "Print the records of topics, from the beginning or any other position, and go on with what comes.",
 )
 
 
@@ -41,33 +40,25 @@ class ConsumeOptions:
             "2026-01-31T12:00. In a group, where it has committed nothing yet.",
         ),
     ] = "beginning"
-    partition: Annotated[
-        tuple[int, ...],
-        Parameter(name=("--partition", "-p"), negative=(), help="Only this partition; may be repeated."),
-    ] = ()
-    exit: Annotated[
-        bool,
-        Parameter(name=("--exit", "-e"), negative=(), help="Stop at what is the end now, instead of waiting for more."),
-    ] = False
+    partition: Annotated[tuple[int, ...], Parameter(alias="-p", help="Only this partition; may be repeated.")] = ()
+    exit: Annotated[bool, Parameter(alias="-e", help="Stop at what is the end now, instead of waiting for more.")] = (
+        False
+    )
     max: Annotated[
-        int | None,
-        Parameter(name=("--max", "-c"), validator=validators.Number(gte=0), help="Stop after so many records."),
+        int | None, Parameter(alias="-c", validator=validators.Number(gte=0), help="Stop after so many records.")
     ] = None
     format: Annotated[
         str | None,
         Parameter(
-            name=("--format", "-f"),
+            alias="-f",
             help="%t topic, %p partition, %o offset, %T timestamp, %k key, %K its length, %s value, %S its length, "
             r"%h headers, %% percent; \n and \t.",
         ),
     ] = None
-    json: Annotated[
-        bool, Parameter(name=("--json", "-J"), negative=(), help="A line of JSON for each record, with all its parts.")
-    ] = False
+    json: Annotated[bool, Parameter(alias="-J", help="A line of JSON for each record, with all its parts.")] = False
     null: Annotated[str, Parameter(help="What to print for a null key or value.")] = ""
     group: Annotated[
-        str | None,
-        Parameter(name=("--group", "-g"), help="Join this consumer group, and go on where it stopped."),
+        str | None, Parameter(alias="-g", help="Join this consumer group, and go on where it stopped.")
     ] = None
     group_instance_id: Annotated[
         str | None, Parameter(help="Be this static member of the group, which may be away for a while.")
@@ -75,7 +66,7 @@ class ConsumeOptions:
     session_timeout_ms: Annotated[int, Parameter(help="How long the group waits for a member that has vanished.")] = (
         45_000
     )
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=(), help="No summary.")] = False
+    quiet: Annotated[bool, Parameter(alias="-q", help="No summary.")] = False
 
 
 @app.default

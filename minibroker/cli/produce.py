@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import attrs
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from minibroker.cli.formats import unescape
 from minibroker.cli.jsonlines import InputRecord, record_from_json
-from minibroker.cli.options import DEFAULT_BROKER, BrokerOption
+from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, program
 from minibroker.cli.problems import CommandError
 
-app = App(
-    name="minibroker produce",
-    help="Send records to a topic: the messages given, or the lines of a file, or of standard input.",
-    version_flags=(),
+app = program(
+    "minibroker produce", "Send records to a topic: the messages given, or the lines of a file, or of standard input."
 )
 
 
@@ -29,38 +27,29 @@ class ProduceOptions:
     """What to send and how."""
 
     broker: BrokerOption = DEFAULT_BROKER
-    file: Annotated[Path | None, Parameter(name=("--file", "-f"), help="Send the lines of this file.")] = None
-    key: Annotated[str | None, Parameter(name=("--key", "-k"), help="The key of every record.")] = None
+    file: Annotated[Path | None, Parameter(alias="-f", help="Send the lines of this file.")] = None
+    key: Annotated[str | None, Parameter(alias="-k", help="The key of every record.")] = None
     key_separator: Annotated[
-        str | None,
-        Parameter(
-            name=("--key-separator", "-K"), help="What separates key and value in a line; a line without it has no key."
-        ),
+        str | None, Parameter(alias="-K", help="What separates key and value in a line; a line without it has no key.")
     ] = None
     header: Annotated[
-        tuple[str, ...],
-        Parameter(name=("--header", "-H"), negative=(), help="A header NAME=VALUE of every record; may be repeated."),
+        tuple[str, ...], Parameter(alias="-H", help="A header NAME=VALUE of every record; may be repeated.")
     ] = ()
-    partition: Annotated[
-        int | None, Parameter(name=("--partition", "-p"), help="The partition; by default the key decides.")
-    ] = None
+    partition: Annotated[int | None, Parameter(alias="-p", help="The partition; by default the key decides.")] = None
     compression: Annotated[
-        Literal["none", "gzip", "snappy", "lz4", "zstd"], Parameter(name=("--compression", "-z"), help="The codec.")
+        Literal["none", "gzip", "snappy", "lz4", "zstd"], Parameter(alias="-z", help="The codec.")
     ] = "none"
     acks: Annotated[
         Literal["0", "1", "all"],
         Parameter(help="When a record counts as sent: never checked, written, or safe on disk."),
     ] = "all"
     null: Annotated[
-        str | None,
-        Parameter(help="A value or key that is this text is sent as null; --null '' makes empty ones null."),
+        str | None, Parameter(help="A value or key that is this text is sent as null; --null '' makes empty ones null.")
     ] = None
-    delimiter: Annotated[str, Parameter(name=("--delimiter", "-D"), help="What ends a line of input.")] = r"\n"
-    json: Annotated[
-        bool, Parameter(name=("--json", "-J"), negative=(), help="Lines are JSON as `consume --json` prints them.")
-    ] = False
+    delimiter: Annotated[str, Parameter(alias="-D", help="What ends a line of input.")] = r"\n"
+    json: Annotated[bool, Parameter(alias="-J", help="Lines are JSON as `consume --json` prints them.")] = False
     linger_ms: Annotated[float, Parameter(help="How long a batch of records waits for more.")] = 5
-    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=(), help="No summary, no progress bar.")] = False
+    quiet: Annotated[bool, Parameter(alias="-q", help="No summary, no progress bar.")] = False
 
 
 @app.default

@@ -5,16 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from minibroker.cli.logs import LogLevel
+from minibroker.cli.options import program
 
-app = App(name="minibroker serve", help="Run a broker, until Ctrl-C or SIGTERM.", version_flags=())
+app = program("minibroker serve", "Run a broker, until Ctrl-C or SIGTERM.")
 
 Listen = Annotated[
     tuple[str, ...],
     Parameter(
-        name=("--listen", "-l"),
+        alias="-l",
         negative=(),
         help="Listen on HOST:PORT; may be repeated. An empty host is every interface. "
         "(`listeners`; by default 127.0.0.1:9092)",
@@ -23,17 +24,13 @@ Listen = Annotated[
 Advertise = Annotated[
     str | None,
     Parameter(
-        name=("--advertise", "-a"),
+        alias="-a",
         help="Tell clients to connect to HOST:PORT, if that is not where it listens. (`advertised.listeners`)",
     ),
 ]
-DataDirectory = Annotated[
-    str | None, Parameter(name=("--data-dir", "-d"), help="The data directory. (`log.dirs`; by default data)")
-]
-Config = Annotated[Path | None, Parameter(name=("--config", "-c"), help="A TOML file of settings.")]
-Set = Annotated[
-    tuple[str, ...], Parameter(name=("--set", "-s"), negative=(), help="A setting KEY=VALUE; may be repeated.")
-]
+DataDirectory = Annotated[str | None, Parameter(alias="-d", help="The data directory. (`log.dirs`; by default data)")]
+Config = Annotated[Path | None, Parameter(alias="-c", help="A TOML file of settings.")]
+Set = Annotated[tuple[str, ...], Parameter(alias="-s", help="A setting KEY=VALUE; may be repeated.")]
 Level = Annotated[LogLevel, Parameter(help="The least that is logged, on standard error.")]
 
 
