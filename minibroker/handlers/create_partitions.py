@@ -8,11 +8,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from functools import partial
 
 from minibroker.handlers.context import AfterFlush, RequestContext, Services
-from minibroker.handlers.replica_assignment import check_replicas
-from minibroker.protocol.errors import InvalidReplicaAssignment, InvalidRequest, KafkaError
+from minibroker.handlers.creation import answer_each, check_replicas
+from minibroker.protocol.errors import InvalidReplicaAssignment
 from minibroker.protocol.messages.create_partitions import (
     CreatePartitionsRequest,
     CreatePartitionsResponse,
@@ -24,22 +24,12 @@ from minibroker.protocol.messages.create_partitions import (
 def handle(request: CreatePartitionsRequest, context: RequestContext) -> AfterFlush:
     """Let every topic grow, or say whether it could."""
     services = context.services
-    named = Counter(topic.name for topic in request.topics)
-    results = []
-    for topic in {topic.name: topic for topic in request.topics}.values():
-        result = CreatePartitionsTopicResult(name=topic.name)
-        try:
-            if named[topic.name] > 1:
-                raise InvalidRequest("expected each topic once")
-            _grow(topic, services, validate_only=request.validate_only)
-        except KafkaError as error:
-            result.error_code = error.code
-            result.error_message = error.message
-        results.append(result)
+    grow = partial(_grow, services=services, validate_only=request.validate_only)
+    results = answer_each(request.topics, grow, CreatePartitionsTopicResult)
     return AfterFlush(CreatePartitionsResponse(results=results), services.catalog.flush_ticket())
 
 
-def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bool) -> None:
+def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bool) -> CreatePartitionsTopicResult:
     more = services.catalog.check_more_partitions(topic.name, topic.count)
     if topic.assignments is not None:
         if len(topic.assignments) != more:
@@ -48,3 +38,4 @@ def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bo
             check_replicas(assignment.broker_ids, services.node_id)
     if not validate_only:
         services.catalog.create_partitions(topic.name, topic.count)
+    return CreatePartitionsTopicResult(name=topic.name)

@@ -11,20 +11,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from uuid import UUID
+from functools import partial
 
 from minibroker.config.describe import describe_topic
 from minibroker.handlers.context import AfterFlush, RequestContext, Services
-from minibroker.handlers.replica_assignment import check_replicas
+from minibroker.handlers.creation import answer_each, check_replicas
 from minibroker.protocol.errors import (
     InvalidConfig,
     InvalidPartitions,
     InvalidReplicaAssignment,
     InvalidReplicationFactor,
     InvalidRequest,
-    KafkaError,
 )
 from minibroker.protocol.messages.create_topics import (
     CreatableReplicaAssignment,
@@ -34,24 +32,17 @@ from minibroker.protocol.messages.create_topics import (
     CreateTopicsRequest,
     CreateTopicsResponse,
 )
+from minibroker.topics.catalog import Catalog
 from minibroker.topics.names import INTERNAL_TOPICS
 
 DEFAULT = -1
-NO_ID = UUID(int=0)
 
 
 def handle(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
     """Make every topic, or say whether it could be made."""
     services = context.services
-    named = Counter(topic.name for topic in request.topics)
-    results = []
-    for topic in {topic.name: topic for topic in request.topics}.values():
-        try:
-            if named[topic.name] > 1:
-                raise InvalidRequest(f"expected each topic once, found {topic.name!r} {named[topic.name]} times")
-            results.append(_create(topic, services, validate_only=request.validate_only))
-        except KafkaError as error:
-            results.append(_refusal(topic.name, error))
+    create = partial(_create, services=services, validate_only=request.validate_only)
+    results = answer_each(request.topics, create, CreatableTopicResult)
     return AfterFlush(CreateTopicsResponse(topics=results), services.catalog.flush_ticket())
 
 
@@ -62,11 +53,18 @@ def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -
         raise InvalidRequest(f"{topic.name} is made by the broker when it is needed")
     partitions = _partition_count(topic, services)
     configs = _configs(topic)
+    result = CreatableTopicResult(
+        name=topic.name,
+        error_message=None,
+        num_partitions=partitions,
+        replication_factor=1,
+        configs=_told(configs, catalog),
+    )
     if validate_only:
         catalog.check_new_topic(topic.name, partitions, configs)
-        return _result(topic.name, NO_ID, partitions, configs, services)
-    created = catalog.create_topic(topic.name, partitions, configs)
-    return _result(topic.name, created.id, partitions, configs, services)
+    else:
+        result.topic_id = catalog.create_topic(topic.name, partitions, configs).id
+    return result
 
 
 def _partition_count(topic: CreatableTopic, services: Services) -> int:
@@ -101,27 +99,14 @@ def _configs(topic: CreatableTopic) -> dict[str, str]:
     return configs
 
 
-def _result(
-    name: str, topic_id: UUID, partitions: int, configs: Mapping[str, str], services: Services
-) -> CreatableTopicResult:
-    return CreatableTopicResult(
-        name=name,
-        topic_id=topic_id,
-        error_message=None,
-        num_partitions=partitions,
-        replication_factor=1,
-        configs=[
-            CreatableTopicConfigs(
-                name=entry.name,
-                value=entry.value,
-                read_only=entry.read_only,
-                config_source=entry.source,
-                is_sensitive=entry.sensitive,
-            )
-            for entry in describe_topic(configs, services.catalog.layers)
-        ],
-    )
-
-
-def _refusal(name: str, error: KafkaError) -> CreatableTopicResult:
-    return CreatableTopicResult(name=name, error_code=error.code, error_message=error.message)
+def _told(configs: Mapping[str, str], catalog: Catalog) -> list[CreatableTopicConfigs]:
+    return [
+        CreatableTopicConfigs(
+            name=entry.name,
+            value=entry.value,
+            read_only=entry.read_only,
+            config_source=entry.source,
+            is_sensitive=entry.sensitive,
+        )
+        for entry in describe_topic(configs, catalog.layers)
+    ]

@@ -68,6 +68,16 @@ async def test_refusals(bench: HandlerBench, wanted: CreatePartitionsTopic, code
     assert count(bench) == 2
 
 
+async def test_the_offsets_topic_keeps_its_partitions(bench: HandlerBench) -> None:
+    """Another count would have the coordinator look for every group in the wrong partition, validated or done."""
+    bench.services.coordinator.create_topic()
+    before = count(bench, "__consumer_offsets")
+    for validate_only in (True, False):
+        [result] = await ask(bench, grow("__consumer_offsets", before + 1), validate_only=validate_only)
+        assert result.error_code == ErrorCode.INVALID_TOPIC_EXCEPTION
+    assert count(bench, "__consumer_offsets") == before
+
+
 async def test_new_partitions_can_be_placed(bench: HandlerBench) -> None:
     """On this broker, as many as are missing."""
     await bench.create("t", 2)
