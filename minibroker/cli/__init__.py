@@ -34,7 +34,7 @@ def run(argv: Sequence[str]) -> int:
         if list(argv[:1]) == ["serve"] and _serve_plainly(argv[1:]):
             return SUCCESS
         app, arguments = _application(argv)
-        status = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        status = app(arguments, backend="trio", exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()  # here, where a closed pipe is understood
         return int(status or SUCCESS)
     except BrokenPipeError:

@@ -7,7 +7,8 @@ import attrs
 from minibroker.cli.administering import administer
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
 from minibroker.cli.tables import show, show_json
-from minibroker.client.admin import Admin
+from minibroker.client.admin_topics import LogDirectory
+from minibroker.client.metadata import Broker
 
 
 @attrs.frozen(kw_only=True)
@@ -32,32 +33,29 @@ class ClusterDetails:
     brokers: list[BrokerRow]
 
 
-def cluster(*, broker: BrokerOption = DEFAULT_BROKER, json: JsonOption = False) -> None:
+async def cluster(*, broker: BrokerOption = DEFAULT_BROKER, json: JsonOption = False) -> None:
     """Show the brokers of the cluster."""
-
-    async def work(admin: Admin) -> ClusterDetails:
-        description = await admin.describe_cluster()
+    async with administer(broker) as admin:
+        described = await admin.describe_cluster()
         directories = await admin.log_directories()
-        rows = []
-        for member in description.brokers:
-            own = [directory for directory in directories if directory.broker_id == member.node_id]
-            free = [directory.usable_bytes for directory in own if directory.usable_bytes >= 0]
-            rows.append(
-                BrokerRow(
-                    node=member.node_id,
-                    address=str(member.address),
-                    rack=member.rack,
-                    directories=[directory.path for directory in own],
-                    partitions=sum(len(directory.sizes) for directory in own),
-                    bytes=sum(sum(directory.sizes.values()) for directory in own),
-                    free=min(free) if free else None,
-                )
-            )
-        return ClusterDetails(cluster_id=description.cluster_id, controller=description.controller_id, brokers=rows)
-
-    details = administer(broker, work)
+    rows = [
+        _row(member, [directory for directory in directories if directory.broker_id == member.node_id])
+        for member in described.brokers
+    ]
     if json:
-        show_json(details)
+        show_json(ClusterDetails(cluster_id=described.cluster_id, controller=described.controller_id, brokers=rows))
         return
-    print(f"cluster {details.cluster_id}, controller {details.controller}")
-    show(BrokerRow, details.brokers, as_json=False)
+    print(f"cluster {described.cluster_id}, controller {described.controller_id}")
+    show(BrokerRow, rows, as_json=False)
+
+
+def _row(member: Broker, directories: list[LogDirectory]) -> BrokerRow:
+    return BrokerRow(
+        node=member.node_id,
+        address=str(member.address),
+        rack=member.rack,
+        directories=[directory.path for directory in directories],
+        partitions=sum(len(directory.sizes) for directory in directories),
+        bytes=sum(sum(directory.sizes.values()) for directory in directories),
+        free=min((directory.usable_bytes for directory in directories if directory.usable_bytes >= 0), default=None),
+    )

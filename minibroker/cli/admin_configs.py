@@ -12,7 +12,6 @@ from minibroker.cli.administering import TopicOption, administer, assignments
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption, program
 from minibroker.cli.problems import CommandError
 from minibroker.cli.tables import show
-from minibroker.client.admin import Admin
 
 app = program(None, "Show, set and unset the settings of a topic or a broker.")
 
@@ -37,7 +36,7 @@ class ExplainedConfigRow(ConfigRow):
 
 
 @app.command(name="show")
-def show_configs(
+async def show_configs(
     *,
     topic: TopicOption = None,
     node: NodeOption = None,
@@ -50,26 +49,24 @@ def show_configs(
 ) -> None:
     """Show the settings of a topic or a broker."""
     _one_of(topic, node)
-
-    async def work(admin: Admin) -> list[ExplainedConfigRow]:
+    async with administer(broker) as admin:
         entries = await (admin.broker_configs(node or 0) if topic is None else admin.topic_configs(topic))
-        return [
-            ExplainedConfigRow(
-                name=entry.name,
-                value="(hidden)" if entry.sensitive else entry.value,
-                source=entry.source.name.lower().replace("_", " "),
-                read_only=entry.read_only,
-                documentation=entry.documentation,
-            )
-            for entry in entries.values()
-            if all or not entry.is_default
-        ]
-
-    show(ExplainedConfigRow if explain else ConfigRow, administer(broker, work), as_json=json)
+    rows = [
+        ExplainedConfigRow(
+            name=entry.name,
+            value="(hidden)" if entry.sensitive else entry.value,
+            source=entry.source.name.lower().replace("_", " "),
+            read_only=entry.read_only,
+            documentation=entry.documentation,
+        )
+        for entry in entries.values()
+        if all or not entry.is_default
+    ]
+    show(ExplainedConfigRow if explain else ConfigRow, rows, as_json=json)
 
 
 @app.command(name="set")
-def set_configs(
+async def set_configs(
     config: str,
     /,
     *configs: str,
@@ -78,11 +75,11 @@ def set_configs(
     broker: BrokerOption = DEFAULT_BROKER,
 ) -> None:
     """Set settings, each KEY=VALUE."""
-    _alter(broker, topic, node, assignments("configs set", (config, *configs)))
+    await _alter(broker, topic, node, assignments("configs set", (config, *configs)))
 
 
 @app.command
-def unset(
+async def unset(
     name: str,
     /,
     *names: str,
@@ -91,19 +88,16 @@ def unset(
     broker: BrokerOption = DEFAULT_BROKER,
 ) -> None:
     """Go back to the defaults of these settings."""
-    _alter(broker, topic, node, dict.fromkeys((name, *names)))
+    await _alter(broker, topic, node, dict.fromkeys((name, *names)))
 
 
-def _alter(broker: str, topic: str | None, node: int | None, changes: Mapping[str, str | None]) -> None:
+async def _alter(broker: str, topic: str | None, node: int | None, changes: Mapping[str, str | None]) -> None:
     _one_of(topic, node)
-
-    async def work(admin: Admin) -> None:
+    async with administer(broker) as admin:
         if topic is not None:
             await admin.alter_topic_configs(topic, changes)
         else:
             await admin.alter_broker_configs(node or 0, changes)
-
-    administer(broker, work)
 
 
 def _one_of(topic: str | None, node: int | None) -> None:

@@ -23,6 +23,7 @@ from minibroker.client.admin import Admin
 from minibroker.client.admin_groups import PartitionLag
 from minibroker.client.consumer import Consumer
 from minibroker.client.metadata import TopicPartition
+from minibroker.client.partition_state import Seek
 from minibroker.protocol.errors import GroupIdNotFound
 
 FIRST_RECORDS_PATIENCE_S = 2.0
@@ -67,7 +68,7 @@ class ResetOptions:
     execute: Annotated[bool, Parameter(help="reset: really do it, not only show it.")] = False
 
 
-def group(
+async def group(
     name: str,
     action: Literal["show", "reset", "delete", "delete-offsets"] = "show",
     /,
@@ -82,15 +83,18 @@ def group(
 
     A reset is only shown unless --execute is given. While members use it, a group cannot be changed.
     """
-    match action:
-        case "show":
-            show_looks(broker, lambda admin: _look(admin, broker, name), watch=watch, interval_s=interval, as_json=json)
-        case "reset":
-            _reset(name, options, broker, as_json=json)
-        case "delete":
-            administer(broker, lambda admin: _delete(admin, name))
-        case "delete-offsets":
-            administer(broker, lambda admin: _delete_offsets(admin, name, options))
+    start = _start(options) if action == "reset" else None
+    async with administer(broker) as admin:
+        match action:
+            case "show":
+                await show_looks(lambda: _look(admin, broker, name), watch=watch, interval_s=interval, as_json=json)
+            case "reset":
+                await _reset(admin, name, options, start, as_json=json)
+            case "delete":
+                await _refuse_if_live(admin, name, action)
+                await admin.delete_group(name)
+            case "delete-offsets":
+                await _delete_offsets(admin, name, options)
 
 
 async def _look(admin: Admin, broker: str, name: str) -> tuple[str, type, Sequence[LagRow]]:
@@ -140,27 +144,28 @@ async def _ages_s(broker: str, lags: Mapping[TopicPartition, PartitionLag]) -> d
     return ages
 
 
-def _reset(name: str, options: ResetOptions, broker: str, *, as_json: bool) -> None:
+def _start(options: ResetOptions) -> Seek | None:
+    """Where a reset goes to; None if it is by --shift. Raises CommandError."""
     if (options.to is None) == (options.shift is None):
         raise CommandError(f"reset expects --to or --shift, found {'neither' if options.to is None else 'both'}")
-    start = None if options.to is None else parse_start(options.to, "--to")
+    return None if options.to is None else parse_start(options.to, "--to")
 
-    async def work(admin: Admin) -> list[MoveRow]:
-        await _refuse_if_live(admin, name, "reset")
-        committed = await _chosen(admin, name, options)
-        if start is not None:
-            targets = await target_offsets(admin, committed, start)
-        else:
-            known = {where: offset for where, offset in committed.items() if offset is not None}
-            targets = await shifted_offsets(admin, known, options.shift or 0)
-        if options.execute:
-            await admin.alter_group_offsets(name, targets)
-        return [
-            MoveRow(topic=where.topic, partition=where.partition, committed=committed[where], new=offset)
-            for where, offset in sorted(targets.items())
-        ]
 
-    show(MoveRow, administer(broker, work), as_json=as_json)
+async def _reset(admin: Admin, name: str, options: ResetOptions, start: Seek | None, *, as_json: bool) -> None:
+    await _refuse_if_live(admin, name, "reset")
+    committed = await _chosen(admin, name, options)
+    if start is not None:
+        targets = await target_offsets(admin, committed, start)
+    else:
+        known = {where: offset for where, offset in committed.items() if offset is not None}
+        targets = await shifted_offsets(admin, known, options.shift or 0)
+    if options.execute:
+        await admin.alter_group_offsets(name, targets)
+    rows = [
+        MoveRow(topic=where.topic, partition=where.partition, committed=committed[where], new=offset)
+        for where, offset in sorted(targets.items())
+    ]
+    show(MoveRow, rows, as_json=as_json)
     if not options.execute:
         print("Nothing has been changed; --execute does it.", file=sys.stderr)
 
@@ -177,11 +182,6 @@ async def _chosen(admin: Admin, name: str, options: ResetOptions) -> dict[TopicP
     if not chosen:
         raise CommandError(f"group {name!r} has committed nothing there; --topic says what else to set", FAILURE)
     return chosen
-
-
-async def _delete(admin: Admin, name: str) -> None:
-    await _refuse_if_live(admin, name, "delete")
-    await admin.delete_group(name)
 
 
 async def _delete_offsets(admin: Admin, name: str, options: ResetOptions) -> None:

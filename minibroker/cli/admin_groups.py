@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import attrs
 import trio
@@ -19,7 +19,7 @@ from minibroker.protocol.errors import GroupIdNotFound
 WatchOption = Annotated[bool, Parameter(alias="-w", help="Show it again and again.")]
 IntervalOption = Annotated[float, Parameter(help="Seconds between two looks.")]
 
-Look = Callable[[Admin], Awaitable[tuple[str, type, Sequence[Any]]]]
+Look = Callable[[], Awaitable[tuple[str, type, Sequence[Any]]]]
 """One look: a headline ("" for none), the kind of the rows, the rows."""
 
 
@@ -34,7 +34,7 @@ class GroupRow:
     lag: int
 
 
-def groups(
+async def groups(
     *,
     watch: WatchOption = False,
     interval: IntervalOption = 2.0,
@@ -42,53 +42,48 @@ def groups(
     json: JsonOption = False,
 ) -> None:
     """Show all groups: state, assignor, members, and how many records they are behind."""
+    async with administer(broker) as admin:
+        await show_looks(lambda: _look(admin), watch=watch, interval_s=interval, as_json=json)
 
-    async def look(admin: Admin) -> tuple[str, type, Sequence[GroupRow]]:
-        rows = []
-        for listing in await admin.list_groups():
-            try:
-                described = await admin.describe_group(listing.group)
-                lags = await admin.group_lag(listing.group)
-            except GroupIdNotFound:
-                continue  # deleted since it was listed
-            rows.append(
-                GroupRow(
-                    group=listing.group,
-                    state=described.state,
-                    protocol=described.protocol or described.protocol_type,
-                    members=len(described.members),
-                    lag=sum(lag.lag or 0 for lag in lags.values()),
-                )
+
+async def _look(admin: Admin) -> tuple[str, type, Sequence[GroupRow]]:
+    rows = []
+    for listing in await admin.list_groups():
+        try:
+            described = await admin.describe_group(listing.group)
+            lags = await admin.group_lag(listing.group)
+        except GroupIdNotFound:
+            continue  # deleted since it was listed
+        rows.append(
+            GroupRow(
+                group=listing.group,
+                state=described.state,
+                protocol=described.protocol or described.protocol_type,
+                members=len(described.members),
+                lag=sum(lag.lag or 0 for lag in lags.values()),
             )
-        return "", GroupRow, rows
+        )
+    return "", GroupRow, rows
 
-    show_looks(broker, look, watch=watch, interval_s=interval, as_json=json)
 
-
-def show_looks(broker: str, look: Look, *, watch: bool, interval_s: float, as_json: bool) -> None:
+async def show_looks(look: Look, *, watch: bool, interval_s: float, as_json: bool) -> None:
     """Look once, or until Ctrl-C: on a terminal each look replaces the one before, elsewhere it follows it."""
-
-    async def work(admin: Admin) -> None:
-        if not watch:
-            _print(*await look(admin), as_json=as_json)
-        elif as_json or not sys.stdout.isatty():
-            while True:
-                _print(*await look(admin), as_json=as_json)
-                await trio.sleep(interval_s)
-        else:
-            await _live(admin, look, interval_s)
-
-    administer(broker, work)
+    if watch and sys.stdout.isatty() and not as_json:
+        await _live(look, interval_s)
+    _print(*await look(), as_json=as_json)
+    while watch:
+        await trio.sleep(interval_s)
+        _print(*await look(), as_json=as_json)
 
 
-async def _live(admin: Admin, look: Look, interval_s: float) -> None:
+async def _live(look: Look, interval_s: float) -> NoReturn:
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     with Live(auto_refresh=False) as live:
         while True:
-            headline, kind, rows = await look(admin)
+            headline, kind, rows = await look()
             live.update(Group(Text(headline), table_of(kind, rows)), refresh=True)
             await trio.sleep(interval_s)
 

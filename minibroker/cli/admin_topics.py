@@ -57,40 +57,37 @@ class TopicDetails:
 
 @app.default
 @app.command(name="list")
-def list_topics(
+async def list_topics(
     *,
     internal: Annotated[bool, Parameter(help="The broker's own topics too.")] = False,
     broker: BrokerOption = DEFAULT_BROKER,
     json: JsonOption = False,
 ) -> None:
     """List all topics."""
-
-    async def work(admin: Admin) -> list[TopicRow]:
+    async with administer(broker) as admin:
         topics = await admin.list_topics(internal=internal)
         offsets, sizes = await admin.topic_offsets(topics) if topics else {}, await _sizes(admin)
-        return [
-            TopicRow(
-                topic=name,
-                partitions=len(topic.partitions),
-                replicas=max((len(partition.replicas) for partition in topic.partitions.values()), default=0),
-                records=sum(end - begin for where, (begin, end) in offsets.items() if where.topic == name),
-                bytes=sum(sizes.get(TopicPartition(name, index), 0) for index in topic.partitions),
-            )
-            for name, topic in topics.items()
-        ]
-
-    show(TopicRow, administer(broker, work), as_json=json)
+    rows = [
+        TopicRow(
+            topic=name,
+            partitions=len(topic.partitions),
+            replicas=max((len(partition.replicas) for partition in topic.partitions.values()), default=0),
+            records=sum(end - begin for where, (begin, end) in offsets.items() if where.topic == name),
+            bytes=sum(sizes.get(TopicPartition(name, index), 0) for index in topic.partitions),
+        )
+        for name, topic in topics.items()
+    ]
+    show(TopicRow, rows, as_json=json)
 
 
 @app.command
-def describe(topic: str, /, *topics: str, broker: BrokerOption = DEFAULT_BROKER, json: JsonOption = False) -> None:
+async def describe(
+    topic: str, /, *topics: str, broker: BrokerOption = DEFAULT_BROKER, json: JsonOption = False
+) -> None:
     """Show topics with their partitions and their own settings."""
-
-    async def work(admin: Admin) -> list[TopicDetails]:
+    async with administer(broker) as admin:
         infos = await admin.describe_topics((topic, *topics))
-        return [await _details(admin, info) for info in infos.values()]
-
-    found = administer(broker, work)
+        found = [await _details(admin, info) for info in infos.values()]
     if json:
         show_json(found)
         return
@@ -101,7 +98,7 @@ def describe(topic: str, /, *topics: str, broker: BrokerOption = DEFAULT_BROKER,
 
 
 @app.command
-def create(
+async def create(
     topic: str,
     /,
     *topics: str,
@@ -113,8 +110,7 @@ def create(
 ) -> None:
     """Create topics."""
     configs = assignments("--config", config)
-
-    async def work(admin: Admin) -> None:
+    async with administer(broker) as admin:
         for name in (topic, *topics):
             try:
                 await admin.create_topic(name, partitions, replication_factor=replication_factor, configs=configs)
@@ -122,31 +118,27 @@ def create(
                 if not if_not_exists:
                     raise
 
-    administer(broker, work)
-
 
 @app.command
-def delete(topic: str, /, *topics: str, broker: BrokerOption = DEFAULT_BROKER) -> None:
+async def delete(topic: str, /, *topics: str, broker: BrokerOption = DEFAULT_BROKER) -> None:
     """Delete topics with all their records."""
-
-    async def work(admin: Admin) -> None:
+    async with administer(broker) as admin:
         for name in (topic, *topics):
             await admin.delete_topic(name)
 
-    administer(broker, work)
-
 
 @app.command
-def add_partitions(
+async def add_partitions(
     topic: str, total: Annotated[int, Parameter(help="How many partitions it is to have in all.")], /,
     *, broker: BrokerOption = DEFAULT_BROKER,
 ) -> None:  # fmt: skip
     """Let TOPIC have TOTAL partitions, more than now. Keys will then go to other partitions than before."""
-    administer(broker, lambda admin: admin.create_partitions(topic, total))
+    async with administer(broker) as admin:
+        await admin.create_partitions(topic, total)
 
 
 @app.command
-def delete_records(
+async def delete_records(
     topic: str,
     /,
     *,
@@ -159,15 +151,13 @@ def delete_records(
 ) -> None:
     """Delete the oldest records of TOPIC. There is no way back."""
     start = parse_start(before, "--before")
-
-    async def work(admin: Admin) -> dict[TopicPartition, int]:
+    async with administer(broker) as admin:
         infos = await admin.describe_topics([topic])
         wanted = [TopicPartition(topic, index) for index in partition or infos[topic].partitions]
         if start.start is Start.OFFSET:  # as it is: the broker refuses one that it does not have
-            return await admin.delete_records(dict.fromkeys(wanted, start.value))
-        return await admin.delete_records(await target_offsets(admin, wanted, start))
-
-    begins = administer(broker, work)
+            begins = await admin.delete_records(dict.fromkeys(wanted, start.value))
+        else:
+            begins = await admin.delete_records(await target_offsets(admin, wanted, start))
     rows = [BeginRow(topic=where.topic, partition=where.partition, begin=begin) for where, begin in begins.items()]
     show(BeginRow, rows, as_json=json)
 

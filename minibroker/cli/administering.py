@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import Annotated, Final, TypeVar
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Final
 
-import trio
 from cyclopts import Parameter
 
 from minibroker.cli.problems import CommandError
@@ -15,7 +15,6 @@ from minibroker.client.metadata import TopicPartition
 from minibroker.client.offsets import EARLIEST, LATEST
 from minibroker.client.partition_state import Seek, Start
 
-Result = TypeVar("Result")
 Offsets = Mapping[TopicPartition, int]
 
 PATIENCE_MS: Final = 15_000  # how long a piece of work is tried again while brokers say "not now"
@@ -24,15 +23,12 @@ TopicOption = Annotated[str | None, Parameter(alias="-t", help="The topic.")]
 PartitionsOption = Annotated[tuple[int, ...], Parameter(alias="-p", help="Only this partition; may be repeated.")]
 
 
-def administer(broker: str, work: Callable[[Admin], Awaitable[Result]]) -> Result:
-    """Do a piece of work with an Admin; raises KafkaError, at once if no broker answers."""
-
-    async def run() -> Result:
-        await look_up(broker)
-        async with Admin(broker, api_timeout_ms=PATIENCE_MS) as admin:
-            return await work(admin)
-
-    return trio.run(run)
+@asynccontextmanager
+async def administer(broker: str) -> AsyncIterator[Admin]:
+    """An Admin for one piece of work; raises KafkaError, at once if no broker answers."""
+    await look_up(broker)
+    async with Admin(broker, api_timeout_ms=PATIENCE_MS) as admin:
+        yield admin
 
 
 def assignments(flag: str, texts: tuple[str, ...]) -> dict[str, str]:
