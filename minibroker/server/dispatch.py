@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 import attrs
@@ -89,7 +90,7 @@ class Dispatcher:
             reply = self._error_response(api, error)
         if reply is None:
             return None
-        if isinstance(reply, Coroutine):
+        if type(reply) is CoroutineType:
             return Waiting(reply, partial(self._encode, api=api, header=header), partial(self._error_response, api))
         return self._encode(reply, api, header)
 
