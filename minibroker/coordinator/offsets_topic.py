@@ -15,6 +15,7 @@ import trio
 
 from minibroker.config.settings import BrokerSettings
 from minibroker.groups import formats
+from minibroker.groups.machine import MAX_NAME_CHARACTERS
 from minibroker.groups.records import GroupsRecord
 from minibroker.protocol.errors import CoordinatorNotAvailable, KafkaError, ProtocolError
 from minibroker.records.record import read_records
@@ -30,7 +31,7 @@ RECORDS_PER_TURN: Final = 1_000
 """So many records are read, or decoded, before other tasks get their turn: some milliseconds."""
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1_000)
 def java_hash(text: str) -> int:
     """Java's String.hashCode, made positive as Kafka does it: 0 for the one number that has no positive twin."""
     value = 0
@@ -74,7 +75,8 @@ class OffsetsTopic:
 
     def index_of(self, group_id: str) -> int:
         """The partition that a group belongs to; of no meaning while there is no topic."""
-        return java_hash(group_id) % (len(self.partitions()) or 1)
+        # Longer ids are refused, but not before it is known whether their partition is loaded.
+        return java_hash(group_id[:MAX_NAME_CHARACTERS]) % (len(self.partitions()) or 1)
 
     def ticket(self, group_id: str) -> int:
         """The flush round that makes durable what the log says of a group; 0 if it is."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio.testing
 
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.heartbeat import HeartbeatRequest
 from minibroker.protocol.messages.join_group import JoinGroupRequestProtocol
 from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 from tests.coordinator.rig import Rig, joining, open_rig
@@ -104,3 +106,22 @@ async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testin
         for number in range(committing // 2):
             rig.coordinator.delete_group(f"c{number}")
         assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.NONE
+
+
+async def test_a_long_group_id_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever asks for it: to hash and to remember ten thousand of them would cost everybody."""
+    hashed: list[int] = []
+
+    def watched(text: str) -> int:
+        hashed.append(len(text))
+        return 0
+
+    monkeypatch.setattr("minibroker.coordinator.offsets_topic.java_hash", watched)
+    async with open_rig() as rig:
+        await rig.commit(1, **NOBODY)
+        long = "g" * 32_000
+        assert (await rig.call(joining(group_id=long), 9)).error_code == ErrorCode.INVALID_GROUP_ID
+        assert await rig.commit(1, group_id=long, **NOBODY) == ErrorCode.INVALID_GROUP_ID
+        request = HeartbeatRequest(group_id=long, member_id="m", generation_id=1)
+        assert (await rig.call(request, 4)).error_code == ErrorCode.INVALID_GROUP_ID
+        assert max(hashed) <= 8_000
