@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
-from minibroker.protocol.errors import ErrorCode, InvalidTopicException, KafkaError, OffsetOutOfRange, PolicyViolation
+from minibroker.protocol.errors import InvalidTopicException, KafkaError, OffsetOutOfRange, PolicyViolation
 from minibroker.protocol.messages.delete_records import (
     DeleteRecordsPartitionResult,
     DeleteRecordsRequest,
@@ -67,9 +67,7 @@ def _delete(topic: str, index: int, offset: int, services: Services) -> DeleteRe
         services.catalog.delete_records(partition, min(resolved, partition.log.durable_end_offset))
     except KafkaError as error:
         return DeleteRecordsPartitionResult(partition_index=index, low_watermark=NO_WATERMARK, error_code=error.code)
-    return DeleteRecordsPartitionResult(
-        partition_index=index, low_watermark=partition.log_start_offset, error_code=ErrorCode.NONE
-    )
+    return DeleteRecordsPartitionResult(partition_index=index, low_watermark=partition.log_start_offset)
 
 
 def _resolve(name: str, index: int, offset: int, services: Services) -> tuple[Partition, int]:

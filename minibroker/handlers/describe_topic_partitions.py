@@ -33,17 +33,13 @@ def handle(request: DescribeTopicPartitionsRequest, context: RequestContext) -> 
     names = asked or sorted(topic.name for topic in catalog.listed_topics())
     cursor = request.cursor
     if cursor is not None and (cursor.partition_index < 0 or (asked and cursor.topic_name not in asked)):
-        response = _refusal(asked)
+        # A bad cursor has no place of its own in the response: every topic says so.
+        refused = ErrorCode.INVALID_REQUEST
+        topics = [DescribeTopicPartitionsResponseTopic(name=name, error_code=refused) for name in asked]
+        response = DescribeTopicPartitionsResponse(topics=topics)
     else:
         response = _page(names, cursor, limit, catalog, services.node_id)
     return AfterFlush(response, catalog.flush_ticket())
-
-
-def _refusal(asked: Iterable[str]) -> DescribeTopicPartitionsResponse:
-    """A bad cursor has no place of its own in the response: every topic says so."""
-    return DescribeTopicPartitionsResponse(
-        topics=[DescribeTopicPartitionsResponseTopic(name=name, error_code=ErrorCode.INVALID_REQUEST) for name in asked]
-    )
 
 
 def _page(
@@ -58,7 +54,9 @@ def _page(
             check_topic_name(name)
             topic = catalog.topic(name)
         except KafkaError as error:
-            response.topics.append(_unknown(name, error))
+            unknown = DescribeTopicPartitionsResponseTopic(name=name, error_code=error.code)
+            unknown.topic_authorized_operations = TOPIC_OPERATIONS
+            response.topics.append(unknown)
             continue
         end = max(start, min(len(topic.partitions), start + limit))
         response.topics.append(_topic(topic, start, end, node_id))
@@ -76,12 +74,6 @@ def _starts(names: Iterable[str], cursor: Cursor | None) -> Iterator[tuple[str, 
             yield name, 0
         elif name == cursor.topic_name:
             yield name, cursor.partition_index
-
-
-def _unknown(name: str, error: KafkaError) -> DescribeTopicPartitionsResponseTopic:
-    return DescribeTopicPartitionsResponseTopic(
-        name=name, error_code=error.code, topic_authorized_operations=TOPIC_OPERATIONS
-    )
 
 
 def _topic(topic: Topic, start: int, end: int, node_id: int) -> DescribeTopicPartitionsResponseTopic:

@@ -11,10 +11,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+import attrs
 
 from minibroker.handlers.context import AfterFlush, RequestContext
-from minibroker.protocol.errors import ErrorCode, InvalidRequest, KafkaError
+from minibroker.protocol.errors import InvalidRequest, KafkaError
 from minibroker.protocol.messages.find_coordinator import (
     Coordinator,
     FindCoordinatorRequest,
@@ -28,28 +30,25 @@ NO_NODE: Final = -1
 
 def handle(request: FindCoordinatorRequest, context: RequestContext) -> AfterFlush:
     """Name this broker as the coordinator of every key."""
-    error, ticket = _prepare(request.key_type, context)
-    code, message = (ErrorCode.NONE, None) if error is None else (error.code, error.message)
-    node_id = NO_NODE if error else context.services.node_id
-    host, port = ("", NO_NODE) if error else (context.endpoint.host, context.endpoint.port)
-    if context.version >= KEYS_FROM:
-        coordinators = [
-            Coordinator(key=key, node_id=node_id, host=host, port=port, error_code=code, error_message=message)
-            for key in request.coordinator_keys
-        ]
-        return AfterFlush(FindCoordinatorResponse(coordinators=coordinators), ticket)
-    return AfterFlush(
-        FindCoordinatorResponse(error_code=code, error_message=message, node_id=node_id, host=host, port=port), ticket
-    )
-
-
-def _prepare(key_type: int, context: RequestContext) -> tuple[KafkaError | None, int]:
-    """See that there is a coordinator of this kind; the error if there is none, and the round to wait for."""
+    answer: dict[str, Any] = attrs.asdict(context.endpoint) | {
+        "node_id": context.services.node_id,
+        "error_message": None,
+    }
+    ticket = 0
     try:
-        if key_type == GROUP:
-            return None, context.services.coordinator.create_topic()
-        if key_type != TRANSACTION:
-            raise InvalidRequest(f"a coordinator of type {key_type} is unknown here")
+        ticket = _prepare(request.key_type, context)
     except KafkaError as error:
-        return error, 0
-    return None, 0
+        answer = {"node_id": NO_NODE, "port": NO_NODE, "error_code": error.code, "error_message": error.message}
+    if context.version < KEYS_FROM:
+        return AfterFlush(FindCoordinatorResponse(**answer), ticket)
+    coordinators = [Coordinator(key=key, **answer) for key in request.coordinator_keys]
+    return AfterFlush(FindCoordinatorResponse(coordinators=coordinators), ticket)
+
+
+def _prepare(key_type: int, context: RequestContext) -> int:
+    """See that there is a coordinator of this kind; return the round to wait for. Raises KafkaError if there is none."""
+    if key_type == GROUP:
+        return context.services.coordinator.create_topic()
+    if key_type != TRANSACTION:
+        raise InvalidRequest(f"a coordinator of type {key_type} is unknown here")
+    return 0

@@ -77,13 +77,7 @@ class _Lookups:
                         self.ticket = max(self.ticket, partition.flush_ticket())
                 except KafkaError as error:
                     partitions.append(
-                        ListOffsetsPartitionResponse(
-                            partition_index=wanted.partition_index,
-                            error_code=error.code,
-                            timestamp=-1,
-                            offset=-1,
-                            leader_epoch=-1,
-                        )
+                        ListOffsetsPartitionResponse(partition_index=wanted.partition_index, error_code=error.code)
                     )
                 yield
 

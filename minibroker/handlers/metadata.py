@@ -14,7 +14,7 @@ from uuid import UUID
 
 from minibroker.handlers.authorized import CLUSTER_OPERATIONS, NOT_ASKED_FOR, TOPIC_OPERATIONS
 from minibroker.handlers.context import AfterFlush, RequestContext
-from minibroker.protocol.errors import ErrorCode, KafkaError, UnknownTopicId, UnknownTopicOrPartition
+from minibroker.protocol.errors import KafkaError, UnknownTopicId, UnknownTopicOrPartition
 from minibroker.protocol.messages.metadata import (
     MetadataRequest,
     MetadataRequestTopic,
@@ -83,7 +83,6 @@ def _find_or_create(wanted: MetadataRequestTopic, request: MetadataRequest, cont
 def _describe(topic: Topic, request: MetadataRequest, context: RequestContext) -> MetadataResponseTopic:
     node_id = context.services.node_id
     return MetadataResponseTopic(
-        error_code=ErrorCode.NONE,
         name=topic.name,
         topic_id=topic.id,
         is_internal=topic.is_internal,

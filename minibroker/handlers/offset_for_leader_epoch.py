@@ -18,8 +18,6 @@ from minibroker.protocol.messages.offset_for_leader_epoch import (
 )
 from minibroker.topics.partition import Partition
 
-UNDEFINED = -1
-
 
 def handle(request: OffsetForLeaderEpochRequest, context: RequestContext) -> OffsetForLeaderEpochResponse:
     """Look every partition up."""
@@ -31,23 +29,15 @@ def handle(request: OffsetForLeaderEpochRequest, context: RequestContext) -> Off
             try:
                 partitions.append(_end_of_epoch(catalog.partition(topic.topic, wanted.partition), wanted))
             except KafkaError as error:
-                partitions.append(
-                    EpochEndOffset(
-                        error_code=error.code,
-                        partition=wanted.partition,
-                        leader_epoch=UNDEFINED,
-                        end_offset=UNDEFINED,
-                    )
-                )
+                partitions.append(EpochEndOffset(error_code=error.code, partition=wanted.partition))
         topics.append(OffsetForLeaderTopicResult(topic=topic.topic, partitions=partitions))
     return OffsetForLeaderEpochResponse(topics=topics)
 
 
 def _end_of_epoch(partition: Partition, wanted: OffsetForLeaderPartition) -> EpochEndOffset:
     check_leader_epoch(partition, wanted.current_leader_epoch)
-    known = wanted.leader_epoch == partition.leader_epoch
+    if wanted.leader_epoch != partition.leader_epoch:
+        return EpochEndOffset(partition=wanted.partition)  # undefined
     return EpochEndOffset(
-        partition=wanted.partition,
-        leader_epoch=wanted.leader_epoch if known else UNDEFINED,
-        end_offset=partition.high_watermark if known else UNDEFINED,
+        partition=wanted.partition, leader_epoch=partition.leader_epoch, end_offset=partition.high_watermark
     )
