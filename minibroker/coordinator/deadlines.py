@@ -2,8 +2,8 @@
 
 The clock is monotonic and stops while the broker does. A broker that was suspended (SIGSTOP, a debugger, a starved
 machine) has not listened, so the time counts as nobody's silence: a gap between two looks at the clock that is longer than
-the task ever sleeps is taken out of it. Before anybody is expired, the tasks whose sockets are readable by then get their
-turn, so that a heartbeat which has arrived counts even if it has not been read.
+the task ever sleeps is taken out of it. Before anybody is expired, those who read sockets get many turns, so that a
+heartbeat which has arrived counts even if it has not been read.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ TICK_MS: Final = 1_000
 """The task looks at the clock at least this often while there are deadlines."""
 STALL_MS: Final = 2_000
 """A gap as long as this is no delay of the scheduler, but a suspension."""
+TURNS: Final = 20
+"""How often others have their turn between a deadline and what follows: a socket may wait for one of the first few,
+while a connection that was interrupted in its work takes it up again, and one turn reads some hundreds of sockets."""
 
 
 @attrs.define(eq=False)
@@ -27,7 +30,8 @@ class Deadlines:
 
     now: Callable[[], float]
     """Monotonic seconds."""
-    expire: Callable[[str], None]
+    expire: Callable[[str, int], None]
+    """(group, now in ms): who had asked by then has been heard."""
     _heap: list[tuple[int, str]] = attrs.Factory(list)
     _watched: dict[str, int] = attrs.Factory(dict)
     """The earliest entry of each group in the heap."""
@@ -64,9 +68,8 @@ class Deadlines:
             elif self._heap[0][0] > now_ms:
                 await self._sleep(min(self._heap[0][0] - now_ms, TICK_MS))
             else:
-                # One turn for those who became ready along with us, one for what their reading made ready.
-                await trio.lowlevel.checkpoint()
-                await trio.lowlevel.checkpoint()
+                for _ in range(TURNS):
+                    await trio.lowlevel.checkpoint()
                 self._expire_due(now_ms)
 
     async def _sleep(self, milliseconds: float) -> None:
@@ -82,4 +85,4 @@ class Deadlines:
                 del self._watched[group_id]
                 due.add(group_id)
         for group_id in due:
-            self.expire(group_id)
+            self.expire(group_id, now_ms)

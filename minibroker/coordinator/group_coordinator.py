@@ -217,9 +217,9 @@ class GroupCoordinator:
 
     # Decisions ------------------------------------------------------------------------------------------------------
 
-    def _expire(self, group_id: str) -> None:
+    def _expire(self, group_id: str, now_ms: int) -> None:
         effects = Effects()
-        self.machine.expire(group_id, self._deadlines.now_ms(), effects)
+        self.machine.expire(group_id, now_ms, effects)
         self._carry_out(group_id, effects)
 
     def _carry_out(self, group_id: str, effects: Effects) -> bool:
