@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from minibroker import __version__
+
 if TYPE_CHECKING:
     from cyclopts import App
 
@@ -65,12 +67,20 @@ def _serve_plainly(arguments: Sequence[str]) -> bool:
 
 
 def _application(argv: Sequence[str]) -> tuple[App, list[str]]:
+    """The command that the first word names. Without one, all of them: for help, and for errors about that word."""
     if argv and argv[0] in COMMANDS:
-        app: App = import_module(f"minibroker.cli.{argv[0]}").app
-        return app, list(argv[1:])
-    from minibroker.cli.overview import overview
+        command: App = import_module(f"minibroker.cli.{argv[0]}").app
+        return command, list(argv[1:])
+    from cyclopts import App
 
-    return overview(), list(argv)
+    app = App(
+        name="minibroker",
+        help="A message broker that speaks the Apache Kafka protocol, and the programs that go with it.",
+        version=__version__,
+    )
+    for name in COMMANDS:
+        app.command(import_module(f"minibroker.cli.{name}").app, name=name)
+    return app, list(argv)
 
 
 def _silence(stream: object) -> None:

@@ -32,8 +32,10 @@ def show(kind: type, rows: Sequence[Any], *, as_json: bool) -> None:
 
 def show_json(value: object) -> None:
     """Print one JSON document of attrs objects, lists and dicts."""
+    import cattrs
+
     options = orjson.OPT_APPEND_NEWLINE | (orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0)
-    sys.stdout.write(orjson.dumps(value, _fields, options).decode())
+    sys.stdout.write(orjson.dumps(cattrs.unstructure(value), option=options).decode())
 
 
 def table_of(kind: type, rows: Sequence[Any]) -> Table:
@@ -61,10 +63,6 @@ def columns_of(kind: type, rows: Sequence[Any]) -> str:
 
 def _names(kind: type) -> list[str]:
     return [field.name for field in attrs.fields(kind)]
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return attrs.asdict(value, recurse=False)
 
 
 def heading(name: str) -> str:

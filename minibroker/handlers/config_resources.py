@@ -138,7 +138,7 @@ def alter_each(
     responses = []
     for resource in request.resources:
         response = AlterConfigsResourceResponse(
-            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
+            resource_type=resource.resource_type, resource_name=resource.resource_name
         )
         try:
             if named[resource.resource_type, resource.resource_name] > 1:

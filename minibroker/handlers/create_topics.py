@@ -55,7 +55,6 @@ def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -
     configs = _configs(topic)
     result = CreatableTopicResult(
         name=topic.name,
-        error_message=None,
         num_partitions=partitions,
         replication_factor=1,
         configs=_told(configs, catalog),

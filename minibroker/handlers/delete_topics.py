@@ -79,4 +79,4 @@ def _delete(state: DeleteTopicState, catalog: Catalog) -> DeletableTopicResult:
     else:
         topic = catalog.topic(state.name)
     catalog.delete_topic(topic.name)
-    return DeletableTopicResult(name=topic.name, topic_id=topic.id, error_message=None)
+    return DeletableTopicResult(name=topic.name, topic_id=topic.id)

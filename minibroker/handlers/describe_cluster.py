@@ -6,7 +6,7 @@ there are none.
 
 from __future__ import annotations
 
-from minibroker.handlers.authorized import CLUSTER_OPERATIONS, NOT_ASKED_FOR
+from minibroker.handlers.authorized import CLUSTER_OPERATIONS
 from minibroker.handlers.context import RequestContext
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.describe_cluster import (
@@ -14,6 +14,7 @@ from minibroker.protocol.messages.describe_cluster import (
     DescribeClusterRequest,
     DescribeClusterResponse,
 )
+from minibroker.protocol.schema import OPERATIONS_OMITTED
 
 BROKERS = 1
 CONTROLLERS = 2
@@ -33,6 +34,6 @@ def handle(request: DescribeClusterRequest, context: RequestContext) -> Describe
         controller_id=node_id,
         brokers=[DescribeClusterBroker(broker_id=node_id, host=context.endpoint.host, port=context.endpoint.port)],
         cluster_authorized_operations=(
-            CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
+            CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else OPERATIONS_OMITTED
         ),
     )

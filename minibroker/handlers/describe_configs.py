@@ -33,9 +33,7 @@ def handle(request: DescribeConfigsRequest, context: RequestContext) -> AfterFlu
     services = context.services
     results = []
     for resource in request.resources:
-        result = DescribeConfigsResult(
-            error_message=None, resource_type=resource.resource_type, resource_name=resource.resource_name
-        )
+        result = DescribeConfigsResult(resource_type=resource.resource_type, resource_name=resource.resource_name)
         try:
             result.configs = _describe(resource, request, services)
         except KafkaError as error:

@@ -12,7 +12,7 @@ from typing import Final
 from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.groups.classic import ClassicGroup
 from minibroker.groups.states import State
-from minibroker.handlers.authorized import GROUP_OPERATIONS, NOT_ASKED_FOR
+from minibroker.handlers.authorized import GROUP_OPERATIONS
 from minibroker.handlers.context import AfterFlush, RequestContext
 from minibroker.protocol.errors import GroupIdNotFound, KafkaError
 from minibroker.protocol.messages.describe_groups import (
@@ -21,6 +21,7 @@ from minibroker.protocol.messages.describe_groups import (
     DescribeGroupsRequest,
     DescribeGroupsResponse,
 )
+from minibroker.protocol.schema import OPERATIONS_OMITTED
 
 NOT_FOUND_FROM: Final = 6
 
@@ -33,7 +34,7 @@ def handle(request: DescribeGroupsRequest, context: RequestContext) -> AfterFlus
         try:
             described = _describe(group_id, coordinator, context.version)
             described.authorized_operations = (
-                GROUP_OPERATIONS if request.include_authorized_operations else NOT_ASKED_FOR
+                GROUP_OPERATIONS if request.include_authorized_operations else OPERATIONS_OMITTED
             )
         except KafkaError as error:
             described = DescribedGroup(group_id=group_id, error_code=error.code, group_state=State.DEAD.value)

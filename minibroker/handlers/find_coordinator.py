@@ -30,10 +30,7 @@ NO_NODE: Final = -1
 
 def handle(request: FindCoordinatorRequest, context: RequestContext) -> AfterFlush:
     """Name this broker as the coordinator of every key."""
-    answer: dict[str, Any] = attrs.asdict(context.endpoint) | {
-        "node_id": context.services.node_id,
-        "error_message": None,
-    }
+    answer: dict[str, Any] = {"node_id": context.services.node_id, **attrs.asdict(context.endpoint)}
     ticket = 0
     try:
         ticket = _prepare(request.key_type, context)

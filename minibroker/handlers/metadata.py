@@ -10,9 +10,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
-from minibroker.handlers.authorized import CLUSTER_OPERATIONS, NOT_ASKED_FOR, TOPIC_OPERATIONS
+from minibroker.handlers.authorized import CLUSTER_OPERATIONS, TOPIC_OPERATIONS
 from minibroker.handlers.context import AfterFlush, RequestContext
 from minibroker.protocol.errors import KafkaError, UnknownTopicId, UnknownTopicOrPartition
 from minibroker.protocol.messages.metadata import (
@@ -23,10 +21,9 @@ from minibroker.protocol.messages.metadata import (
     MetadataResponsePartition,
     MetadataResponseTopic,
 )
+from minibroker.protocol.schema import OPERATIONS_OMITTED
 from minibroker.topics.catalog import Topic
 from minibroker.topics.names import check_topic_name
-
-NO_ID = UUID(int=0)
 
 
 def handle(request: MetadataRequest, context: RequestContext) -> AfterFlush:
@@ -45,7 +42,7 @@ def handle(request: MetadataRequest, context: RequestContext) -> AfterFlush:
         controller_id=services.node_id,
         topics=topics,
         cluster_authorized_operations=(
-            CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else NOT_ASKED_FOR
+            CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else OPERATIONS_OMITTED
         ),
     )
     return AfterFlush(response, catalog.flush_ticket())
@@ -97,6 +94,6 @@ def _describe(topic: Topic, request: MetadataRequest, context: RequestContext) -
             for partition in topic.partitions
         ],
         topic_authorized_operations=(
-            TOPIC_OPERATIONS if request.include_topic_authorized_operations else NOT_ASKED_FOR
+            TOPIC_OPERATIONS if request.include_topic_authorized_operations else OPERATIONS_OMITTED
         ),
     )

@@ -2,9 +2,10 @@
 
 import pytest
 
-from minibroker.handlers.authorized import CLUSTER_OPERATIONS, NOT_ASKED_FOR
+from minibroker.handlers.authorized import CLUSTER_OPERATIONS
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.describe_cluster import DescribeClusterRequest
+from minibroker.protocol.schema import OPERATIONS_OMITTED
 from tests.handlers.harness import ENDPOINT, HandlerBench
 
 
@@ -19,7 +20,7 @@ async def test_the_broker_is_the_cluster(bench: HandlerBench, version: int) -> N
     assert (broker.broker_id, broker.host, broker.port) == (0, ENDPOINT.host, ENDPOINT.port)
 
 
-@pytest.mark.parametrize(("asked", "bits"), [(True, CLUSTER_OPERATIONS), (False, NOT_ASKED_FOR)])
+@pytest.mark.parametrize(("asked", "bits"), [(True, CLUSTER_OPERATIONS), (False, OPERATIONS_OMITTED)])
 async def test_authorized_operations(bench: HandlerBench, asked: bool, bits: int) -> None:
     """Told only if asked for."""
     response = await bench.ask(DescribeClusterRequest(include_cluster_authorized_operations=asked), 1)

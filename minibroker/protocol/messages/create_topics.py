@@ -68,7 +68,7 @@ class CreatableTopicResult:
     name: str = string()
     topic_id: UUID = uuid("7+", ignorable=True)
     error_code: int = int16()
-    error_message: str | None = string(nullable="0+")
+    error_message: str | None = string(nullable="0+", default=None)
     topic_config_error_code: int = int16("5+", tag=0, ignorable=True)
     num_partitions: int = int32("5+", ignorable=True, default=-1)
     replication_factor: int = int16("5+", ignorable=True, default=-1)

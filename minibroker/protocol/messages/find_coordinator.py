@@ -30,7 +30,7 @@ class Coordinator:
     host: str = string()
     port: int = int32()
     error_code: int = int16()
-    error_message: str | None = string(nullable="0+")
+    error_message: str | None = string(nullable="0+", default=None)
 
 
 @attrs.define(kw_only=True)
@@ -39,7 +39,7 @@ class FindCoordinatorResponse(Response):
 
     throttle_time_ms: int = int32("1+", ignorable=True)
     error_code: int = int16("0-3")
-    error_message: str | None = string("1-3", nullable="1-3", ignorable=True)
+    error_message: str | None = string("1-3", nullable="1-3", ignorable=True, default=None)
     node_id: int = int32("0-3")
     host: str = string("0-3")
     port: int = int32("0-3")
