@@ -165,6 +165,6 @@ def soak(seed: int, deadline: Callable[[], bool]) -> int:
                 return sabotage_ours(Path(name), seed, UNIT, deadline).total
             return sabotage_foreign(Path(name), seed, foreign, FOREIGN_UNIT, deadline).total
     except Exception as error:
-        raise AssertionError(f"`python -m tests.soak responses --only {seed}`: {error!r}") from error
+        raise AssertionError(f"seed {seed}: {error!r}") from error
     finally:
         logging.disable(logging.NOTSET)

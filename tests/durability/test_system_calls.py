@@ -144,7 +144,7 @@ def run_cases(script: Script, cases: list[Case], deadline: Callable[[], bool]) -
             yield script.run(case)
         except Exception as error:
             block = script.cases().index(case) // BLOCK
-            raise AssertionError(f"`python -m tests.soak syscalls --only {block}`: killed {case}: {error!r}") from error
+            raise AssertionError(f"block {block}: killed {case}: {error!r}") from error
 
 
 def test_a_kill_at_any_system_call_loses_nothing(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from tests.traps.wire import PATIENCE_S
 class BrokerProcess:
     """`minibroker serve` on a free port; what it logs goes to a file beside its data."""
 
-    def __init__(self, directory: Path, **settings: str | int) -> None:
+    def __init__(self, directory: Path, *, log_level: str = "info", **settings: str | int) -> None:
         """Start it, with settings under their names with underscores for dots."""
-        command = [sys.executable, "-m", "minibroker", "serve", "--listen", "127.0.0.1:0", "--data-dir"]
-        command.append(str(directory / "data"))
+        command = [sys.executable, "-m", "minibroker", "serve", "--listen", "127.0.0.1:0", "--log-level", log_level]
+        command += ["--data-dir", str(directory / "data")]
         for name, value in settings.items():
             command += ["--set", f"{name.replace('_', '.')}={value}"]
         self._log = directory / "log"
