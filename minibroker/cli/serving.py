@@ -10,7 +10,7 @@ import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -37,28 +37,26 @@ class ServeOptions:
     log_level: LogLevel = "info"
 
 
-_REPEATED: Final = ("--listen", "--set")
-_ONCE: Final = ("--advertise", "--data-dir", "--config", "--log-level")
+_FLAGS: Final = {f"--{field.name.replace('_', '-')}": field for field in attrs.fields(ServeOptions)}
 
 
 def plain_options(arguments: Sequence[str]) -> ServeOptions | None:
     """The options, if the arguments are nothing but known flags in full, each followed by its value; else None."""
-    values: dict[str, list[str]] = {}
+    given: dict[str, Any] = {}
     for flag, value in zip(arguments[::2], [*arguments[1::2], "--"], strict=False):
-        if flag not in _REPEATED + _ONCE or value.startswith("-") or (flag in _ONCE and flag in values):
+        if (field := _FLAGS.get(flag)) is None or value.startswith("-"):
             return None
-        values.setdefault(flag, []).append(value)
-    level = values.get("--log-level", ["info"])[0]
-    if level not in LOG_LEVELS:
+        if field.default == ():
+            given[field.name] = (*given.get(field.name, ()), value)
+        elif field.name in given:
+            return None
+        else:
+            given[field.name] = value
+    if given.get("log_level", "info") not in LOG_LEVELS:
         return None
-    return ServeOptions(
-        listen=tuple(values.get("--listen", ())),
-        advertise=values.get("--advertise", [None])[0],
-        data_dir=values.get("--data-dir", [None])[0],
-        config=Path(values["--config"][0]) if "--config" in values else None,
-        set=tuple(values.get("--set", ())),
-        log_level=level,  # type: ignore[arg-type]  # just checked
-    )
+    if "config" in given:
+        given["config"] = Path(given["config"])
+    return ServeOptions(**given)
 
 
 def serve(options: ServeOptions) -> None:
