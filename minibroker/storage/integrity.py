@@ -33,6 +33,10 @@ class Damage:
     end_position: int
     reason: str
 
+    def holds_only_below(self, offset: int) -> bool:
+        """Whether it holds offsets, all of them below one."""
+        return self.start_offset < self.end_offset <= offset
+
     def __str__(self) -> str:
         return f"offsets {self.start_offset} to {self.end_offset - 1}: {self.reason} in segment {self.segment}"
 
@@ -139,12 +143,13 @@ def find_batch(file: File, position: int, expect: Expectation, offset: int) -> F
     doubtful: list[Found] = []
     anchor: tuple[int, int] | None = None
     for found in _good_batches(file, position + 1, expect, offset):
-        if anchor is not None and found[0] >= anchor[0]:
+        if doubtful and anchor is not None and found[0] >= anchor[0]:
             break
         anchor = _anchor_from(expect, found[0])
-        if found == followed or anchor is None or _leads_to(file, found, anchor, expect):
+        is_contradicted = _is_contradicted(file, found, expect)
+        if found == followed or (not is_contradicted and (anchor is None or _leads_to(file, found, anchor, expect))):
             return next((before for before in doubtful if _precedes(before, found)), found)
-        if not _is_contradicted(file, found, expect):
+        if not is_contradicted:
             doubtful.append(found)
     return doubtful[0] if doubtful else None
 
@@ -205,7 +210,9 @@ def _leads_to(file: File, found: Found, anchor: tuple[int, int], expect: Expecta
     offset = found[1].base_offset
     try:
         for at, header in walk_headers(file, found[0], expect.end_position):
-            if at >= anchor[0] or expect.complaint(header, offset) is not None:
+            if expect.complaint(header, offset) is not None:
+                return False
+            if at >= anchor[0]:
                 return (at, header.last_offset) == anchor
             offset = header.next_offset
     except BadBatch:

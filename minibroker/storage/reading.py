@@ -169,6 +169,10 @@ def locate(log: "Log", offset: int) -> Located | None:
                 continue
             raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
         if found is not None:
+            if log.damaged and damages.damage_at_position(log, segment, found[0]):
+                raise CorruptLog(
+                    f"{log.name}: where offset {offset} should be, segment {segment.base_offset} is damaged"
+                )
             return segment, *found
         slot += 1
         offset = max(offset, log.next_base_offset(segment))

@@ -5,6 +5,7 @@ import pytest
 
 from minibroker.storage.errors import CorruptLog
 from minibroker.storage.files import INDEX, LOG, PARTITION_METADATA, TIME_INDEX, TORN, segment_name
+from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 from minibroker.storage.settings import LogSettings
@@ -118,6 +119,16 @@ def test_a_hole_before_a_later_segment(missing: str) -> None:
     assert report.cut_bytes > 0
     assert names(disk, TORN)
     assert contents(again) == [entry for entry in before if entry[0].next_offset <= expected]
+
+
+def test_damage_that_holds_no_offset_is_remembered() -> None:
+    """Garbage before the first batch, to be skipped by whoever reads: also when there is something to recover."""
+    disk, log, state = make()
+    garbage = Damage(start_offset=0, end_offset=0, segment=0, position=0, end_position=40, reason="garbage")
+    append(log)
+    again, report = reopen(everything(disk), attrs.evolve(state, damaged=(garbage,)))
+    assert report.recovered_batches == 1
+    assert again.damaged == [garbage]
 
 
 def test_the_tail_is_written_again() -> None:

@@ -1,0 +1,74 @@
+"""Reading around damage that a broken base offset makes look like something else."""
+
+import pytest
+
+from minibroker.protocol.errors import KafkaError
+from minibroker.storage.errors import CorruptLog
+from minibroker.storage.integrity import Damage
+from minibroker.storage.log import Log
+from tests.simulation.disk import SimulatedDisk
+from tests.storage.logs import NOW, PATH, append, contents, make_log
+
+
+def damaged_log() -> Log:
+    """Four batches: the first is rotten, and the second claims to be the first."""
+    log = make_log()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    size, *_ = [append(log, size=30).size_bytes for _ in range(4)]
+    log.flush()
+    state = log.begin_checkpoint()
+    content = disk.open(log.active.log_path).inode.content
+    content[size - 1] ^= 1
+    content[size : size + 8] = bytes(8)
+    again, _ = Log.open(disk, PATH, log.settings, state, NOW)
+    return again
+
+
+def read_all(log: Log) -> list[int]:
+    """Base offsets that a consumer gets that checks, and goes on behind what it is refused."""
+    found: list[int] = []
+    offset = 0
+    for _ in range(50):
+        try:
+            part = log.read(offset, 10**6, log.log_end_offset)
+            if part is None:
+                break
+            if not part.checked:
+                log.finish_check(part, part.find_damage())
+                continue
+            found.append(part.base_offset)
+            offset = part.base_offset + 1
+        except (CorruptLog, KafkaError):
+            offset += 1
+    return found
+
+
+@pytest.mark.parametrize("first", ["reader", "replay"])
+def test_a_batch_that_claims_another_place_hides_nothing(first: str) -> None:
+    """What lies behind is served, the lost offsets are refused, and a replay comes to its end."""
+    log = damaged_log()
+    if first == "replay":
+        assert [header.base_offset for header, _ in contents(log)][-2:] == [2, 3]
+    assert read_all(log)[-2:] == [2, 3]
+    assert [header.base_offset for header, _ in contents(log)][-2:] == [2, 3]
+    for offset in (0, 1):
+        with pytest.raises(CorruptLog):
+            log.read(offset, 100, log.log_end_offset)
+
+
+def test_bytes_that_are_known_to_be_damaged_lead_nowhere() -> None:
+    """Though a batch seems to be there that nothing else speaks against: it is refused, and nobody waits for ever."""
+    log = make_log()
+    size, *_ = [append(log, size=30).size_bytes for _ in range(4)]
+    log.flush()
+    damage = {"segment": 0, "reason": "?"}
+    log.damaged = [
+        Damage(start_offset=0, end_offset=0, position=0, end_position=size, **damage),
+        Damage(start_offset=1, end_offset=2, position=size, end_position=2 * size, **damage),
+    ]
+    with pytest.raises(CorruptLog):
+        log.read(0, 100, log.log_end_offset)
+    with pytest.raises(CorruptLog):
+        contents(log)
+    assert read_all(log) == [2, 3]
