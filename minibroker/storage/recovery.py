@@ -6,7 +6,7 @@
                what is damaged is quarantined.
     from D on  read batch by batch (`tail`).
 
-A log that is exactly as its checkpoint says is opened without reading anything. Every step may be killed and done
+Of a log that is exactly as its checkpoint says nothing is read. Every step may be killed and done
 again; the result is the same.
 """
 
@@ -30,7 +30,7 @@ from minibroker.storage.files import (
     encode_partition_metadata,
     segment_name,
 )
-from minibroker.storage.filesystem import FileSystem, parent_directory
+from minibroker.storage.filesystem import FileSystem, parent_directory, replace_file
 from minibroker.storage.integrity import Damage, check_range, missing_segment
 from minibroker.storage.log_checkpoint import (
     NEVER_CHECKPOINTED,
@@ -75,8 +75,6 @@ def open_log(
     bases = sorted(base for name in sizes if (base := base_offset_of(name)) is not None)
     if checkpoint is not None:
         checkpoint, bases = _remove_leftovers(fs, directory, checkpoint, bases)
-        if _is_as_checkpointed(checkpoint, bases, sizes) and PARTITION_METADATA in sizes:
-            return _open_checkpointed(make, fs, directory, settings, checkpoint, topic_id), report
     first = bases[0] if bases else 0
     known = checkpoint or LogCheckpoint(log_start_offset=first, durable=LogPosition(first, first, 0))
     recovered = Recovered(
@@ -118,51 +116,6 @@ def _remove_leftovers(
     return attrs.evolve(checkpoint, segments=states), bases
 
 
-def _is_as_checkpointed(checkpoint: LogCheckpoint, bases: list[int], sizes: dict[str, int]) -> bool:
-    states = checkpoint.segments
-    if not states or len(states) != len(bases):
-        return False
-    last = states[-1]
-    if (checkpoint.durable.segment, checkpoint.durable.position) != (last.base_offset, last.size_bytes):
-        return False
-    return all(
-        state.base_offset == base and sizes[segment_name(base) + LOG] == state.size_bytes
-        for state, base in zip(states, bases, strict=True)
-    )
-
-
-def _open_checkpointed(
-    make: "type[Log]",
-    fs: FileSystem,
-    directory: str,
-    settings: LogSettings,
-    checkpoint: LogCheckpoint,
-    topic_id: uuid.UUID,
-) -> "Log":
-    segments = []
-    for state in checkpoint.segments:
-        segment = Segment(fs, directory, state.base_offset)
-        state.apply(segment)
-        segments.append(segment)
-    return make(
-        fs=fs,
-        directory=directory,
-        settings=settings,
-        topic_id=topic_id,
-        segments=segments,
-        log_start_offset=checkpoint.log_start_offset,
-        log_end_offset=checkpoint.durable.offset,
-        durable=checkpoint.durable,
-        producer_state=ProducerState.restore(checkpoint.producers),
-        epochs=list(checkpoint.epochs),
-        damaged=list(checkpoint.damaged),
-        compacted_offset=checkpoint.compacted_offset,
-        checkpointed=checkpoint.durable,
-        captured=_capture_of(checkpoint),
-        needs_checkpoint=False,
-    )
-
-
 def _capture_of(checkpoint: LogCheckpoint) -> Capture | None:
     if not checkpoint.segments:
         return None
@@ -202,6 +155,7 @@ class _Recovery:
             compacted_offset=checkpoint.compacted_offset,
             checkpointed=ORIGIN if recovered.in_doubt else durable,
             captured=_capture_of(checkpoint) if durable == checkpoint.durable else None,
+            needs_checkpoint=recovered.in_doubt or bool(self.suspicious) or not checkpoint.segments,
             unsynced_files=recovered.files,
             unsynced_directories=recovered.directories,
         )
@@ -212,11 +166,15 @@ class _Recovery:
         return log
 
     def _write_metadata(self, topic_id: uuid.UUID) -> None:
-        recovered = self.log
-        file = recovered.fs.open(f"{recovered.directory}/{PARTITION_METADATA}", create=True)
-        file.truncate(0)
-        file.pwrite(encode_partition_metadata(topic_id), 0)
-        recovered.files.append(file)
+        """Write the topic's id again; in place only over itself, for a torn write could make another id of it."""
+        recovered, content = self.log, encode_partition_metadata(topic_id)
+        path = f"{recovered.directory}/{PARTITION_METADATA}"
+        if PARTITION_METADATA in recovered.sizes and recovered.fs.read(path) == content:
+            file = recovered.fs.open(path)
+            file.pwrite(content, 0)
+            recovered.files.append(file)
+        else:
+            replace_file(recovered.fs, path, content)
         recovered.directories += [recovered.directory, parent_directory(recovered.directory)]
 
     def _adopt_durable(self) -> None:

@@ -157,8 +157,10 @@ class Recovered:
 
     def recover_segment(self, segment: Segment, start: int, later: list[int]) -> None:
         """Read a segment from the position `start`, where `offset` is. `later`: base offsets of those behind it."""
-        file = segment.writable()
         size = self.file_size(segment.base_offset)
+        if size <= start:
+            return  # exactly as the checkpoint says, or new and empty
+        file = segment.writable()
         position = start
         while position < size:
             try:
