@@ -28,7 +28,9 @@ SETTLED_PARTITIONS = 50
 FASTEST_BYTES_PER_S = 1 << 30
 """As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
 CHECKPOINT_REST = 20.0
-"""So many times as long as a checkpoint took the next one waits at least: thousands of busy partitions cost 5 % at most."""
+"""So many times as long as a checkpoint took the next one waits: thousands of busy partitions cost 5 % of the time."""
+LONGEST_REST_S = 5.0
+"""But no longer than this: what no checkpoint knows has to be read after a crash."""
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
 
@@ -86,7 +88,8 @@ class Maintenance:
                 raise
             except StorageError as error:
                 logger.error("%s failed and is tried again later: %s", name, error)
-            pause_s = max(interval_ms / 1000, rest_factor * (trio.current_time() - began))
+            rest_s = min(rest_factor * (trio.current_time() - began), LONGEST_REST_S)
+            pause_s = max(interval_ms / 1000, rest_s)
 
     async def run_watching_space(self) -> None:
         """Look at the free space for ever; the less there is above the reserve, the more often."""

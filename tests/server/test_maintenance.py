@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from minibroker.server.maintenance import CHECKPOINT_REST, SETTLED_PARTITIONS, Maintenance
+from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
 from minibroker.storage.checkpoint import CheckpointFile, PendingCheckpoint
 from minibroker.storage.log import Log
 from minibroker.topics.partition import Partition
@@ -115,25 +115,30 @@ async def test_a_checkpoint_does_not_touch_a_namesake(monkeypatch: pytest.Monkey
 
 
 class SlowMaintenance(Maintenance):
-    """One whose checkpoints take a second."""
+    """One whose checkpoints take as long as they are told."""
 
+    seconds: float
     times: list[float]
 
     async def save_checkpoint(self) -> None:
         self.times.append(trio.current_time())
-        await trio.sleep(1)
+        await trio.sleep(self.seconds)
 
 
-async def test_checkpoints_take_a_bounded_share_of_the_time(autojump_clock: trio.testing.MockClock) -> None:
-    """However often they are wanted, one that takes a second is followed by a rest of many."""
+@pytest.mark.parametrize(
+    ("seconds", "rest_s"), [(0.01, 1.0), (0.1, 0.1 * CHECKPOINT_REST), (1.0, LONGEST_REST_S), (60.0, LONGEST_REST_S)]
+)
+async def test_checkpoints_take_a_bounded_share_of_the_time(
+    autojump_clock: trio.testing.MockClock, seconds: float, rest_s: float
+) -> None:
+    """However often they are wanted, one that takes long is followed by a longer rest, which has a bound of its own."""
     async with open_rig() as rig:
         maintenance = SlowMaintenance(rig.data)
-        maintenance.times = []
-        with trio.move_on_after(10 * CHECKPOINT_REST):
+        maintenance.seconds, maintenance.times = seconds, []
+        with trio.move_on_after(200):
             await maintenance.run()
-        gaps = [after - before for before, after in zip(maintenance.times, maintenance.times[1:], strict=False)]
-        assert gaps
-        assert set(gaps) == {1 + CHECKPOINT_REST}
+        gaps = {after - before for before, after in zip(maintenance.times, maintenance.times[1:], strict=False)}
+        assert {round(gap, 6) for gap in gaps} == {seconds + rest_s}
 
 
 async def test_an_idle_broker_writes_nothing() -> None:
