@@ -59,7 +59,7 @@ class Load:
     def start(self, *clients: Any) -> None:
         """Run each client in a thread."""
         for client in clients:
-            thread = threading.Thread(target=self._run, args=(client,))
+            thread = threading.Thread(target=self._run, args=(client,), daemon=True)
             self._threads.append(thread)
             thread.start()
 
@@ -79,6 +79,10 @@ class Load:
 
     def _has(self, acked: int, polled: int, committed: int) -> bool:
         return self.acked >= acked and self.polled >= polled and self.committed >= committed
+
+    def abandon(self) -> None:
+        """Something is broken: nobody waits for answers that will not come."""
+        self.done = True
 
     def finish(self) -> None:
         """End all clients: producers once everything is acknowledged."""

@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import pkgutil
+import signal
 import socket
 import subprocess
 import sys
@@ -96,16 +97,25 @@ def warm_up() -> None:
 
 
 def main() -> None:
-    """Serve until whoever asks has gone."""
+    """Serve until whoever asks has gone; then end what is left, stopped processes too."""
     warm_up()
     sock = socket.socket(fileno=os.dup(0), family=socket.AF_UNIX, type=socket.SOCK_SEQPACKET)
+    living: set[int] = set()
     while True:
         data, descriptors, _, _ = socket.recv_fds(sock, MOST_BYTES, 1)
         if not data:
-            return
+            break
         ((what, argument),) = json.loads(data).items()
-        answer = _fork(sock, argument, descriptors[0]) if what == "start" else _status(argument, what == "wait")
+        if what == "start":
+            answer: int | None = _fork(sock, argument, descriptors[0])
+            living.add(answer)
+        else:
+            answer = _status(argument, what == "wait")
+            if answer is not None:
+                living.discard(argument)
         sock.send(json.dumps(answer).encode())
+    for pid in living:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _fork(sock: socket.socket, life: dict[str, Any], descriptor: int) -> int:

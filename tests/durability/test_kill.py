@@ -66,16 +66,15 @@ class Killing:
             self.broker.wait_listening()
             load.create({"a": (2, {}), "c": (1, {"cleanup.policy": "compact"})})
             load.start(*self._clients(), Writer(load, 3, [COMPACTED], keys=20), Member(load, "group", "a"))
-            try:
-                load.wait_more(acked=1, polled=1, committed=1)
-                while self.kills < kills and not deadline():
-                    self._kill()
-                load.wait_more(acked=1, polled=1, committed=1)
-            finally:
-                load.finish()
+            load.wait_more(acked=1, polled=1, committed=1)
+            while self.kills < kills and not deadline():
+                self._kill()
+            load.wait_more(acked=1, polled=1, committed=1)
+            load.finish()
             self.broker.kill()
             judge(load.history, read_directory(self.directory, SETTINGS))
         except Exception as error:
+            load.abandon()
             raise AssertionError(f"seed {self.seed}: {error!r}") from error
         finally:
             self.broker.close()

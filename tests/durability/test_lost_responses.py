@@ -113,9 +113,11 @@ def sabotage_foreign(
         try:
             while saboteur.total < faults and not deadline():
                 load.wait_more(acked=1)
-        finally:
             saboteur.make_peace()
             load.finish()
+        except BaseException:
+            load.abandon()
+            raise
     judge(load.history, read_directory(directory, SETTINGS))
     return saboteur
 
