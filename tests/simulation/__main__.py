@@ -10,7 +10,9 @@ def main() -> None:
     seed, *lives = (int(argument) for argument in sys.argv[1:])
     simulation = Lives(seed)
     simulation.run(lives[0] if lives else 8)
-    print(f"seed {seed}: {simulation.cuts} cuts, {simulation.world.events} events, trace {simulation.world.digest}")
+    print(
+        f"seed {seed}: {simulation.examiner.cuts} cuts, {simulation.world.events} events, trace {simulation.world.digest}"
+    )
 
 
 if __name__ == "__main__":

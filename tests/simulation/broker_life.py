@@ -4,9 +4,10 @@ A life is one Trio run: the broker starts, clients do what they like, and it end
 the disk (in a recovery, in the middle of a flush round, of a compaction, of a checkpoint), by a kill that leaves the page
 cache, or in an orderly way. Clients outlive it: what they were not told, they ask the next one.
 
-After each power cut several of the disks that it may have left are examined: a fresh process recovers each, perhaps
-with the power cut again in the middle, and the history is checked against what is there. On one of them life goes on.
-The same seed gives the same trace: `Lives(seed).run(LIVES)` is all it takes to see a failure again.
+Lives are dear, and the disks that a cut may leave are cheap. So before every few steps of a life it is noted what a cut
+at this moment would leave, and what had been told; afterwards each of these disks is examined (`examination`). On
+one of those of the last cut life goes on. The same seed gives the same trace: `Lives(seed).run(LIVES)` is all it takes to
+see a failure again.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import FlushPoint
 from minibroker.topics.clock import Clock
 from tests.simulation.clients import Administrator, Consumer, IdempotentProducer, PlainProducer
-from tests.simulation.disk import Directory, Inode, Node, PowerCut, SimulatedDisk, survivors
-from tests.simulation.history import Anomaly, Place
-from tests.simulation.inspection import open_disk, scan
+from tests.simulation.disk import PowerCut, SimulatedDisk, survivors
+from tests.simulation.examination import Examiner
+from tests.simulation.history import Place
+from tests.simulation.inspection import open_disk
 from tests.simulation.members import Committer
 from tests.simulation.world import Client, World
 
@@ -58,11 +60,13 @@ STABLE: Sequence[tuple[str, int, dict[str, str]]] = (
     ("d", 1, {}),
     ("c", 1, {"cleanup.policy": "compact"}),
 )
+KILL_SHARE = 0.1
+"""How often it is also examined what a kill would leave where a power cut is."""
 PLAIN_PLACES: list[Place] = [("a", 0), ("a", 1), ("d", 0)]
 COMPACTED: Place = ("c", 0)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MainsDisk(SimulatedDisk):
     """A simulated disk that stays off once the power was cut."""
 
@@ -84,7 +88,7 @@ class MainsDisk(SimulatedDisk):
         return cls(disk.root, now_ms=disk.now_ms)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SlowSyncer:
     """A Syncer that takes its time between one file and the next, so that appends go on while a round runs."""
 
@@ -118,13 +122,16 @@ class SlowSyncer:
         """See Syncer."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lives:
     """One simulation. `run` raises AssertionError with what was broken."""
 
     seed: int
     settings: BrokerSettings = attrs.field(factory=lambda: structure(SETTINGS))
-    examined_per_cut: int = 8
+    examined_per_cut: int = 3
+    """Of the disks that a power cut could leave."""
+    cut_share: float = 0.2
+    """Of the steps of the disk, before how many the power is cut for those who examine, while life goes on."""
     steps_per_life: int = 200
     seconds: Sequence[float] = (0.05, 0.3, 1.0)
     """How long a life may last that nothing cuts short."""
@@ -136,13 +143,20 @@ class Lives:
     world: World = attrs.field(init=False)
     clients: list[Client] = attrs.field(init=False)
     disk: MainsDisk = attrs.field(factory=MainsDisk)
-    cuts: int = 0
-    """Disks that a power cut left, or a kill, and that were recovered and checked."""
+    failed: int = 0
+    """How many of the failures have come to pass."""
+    lived: int = 0
+    """How many lives have begun."""
+    examiner: Examiner = attrs.field(init=False)
+    _chance: random.Random = attrs.field(init=False)
+    """Decides what is examined: nobody's life depends on it."""
     _clock: trio.testing.MockClock | None = None
     _wrong_by_ms: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.rng = random.Random(self.seed)
+        self._chance = random.Random(self.seed + 1)
+        self.examiner = Examiner(self.settings, self._chance)
         self.world = World(random.Random(self.rng.getrandbits(32)), has_power=lambda: not self.disk.is_off)
         self.world.history.place(COMPACTED).compacted = True
         world = self.world
@@ -186,6 +200,8 @@ class Lives:
     def live(self) -> None:
         """Run a broker and its clients until something ends it."""
         self._wrong_by_ms = 0
+        self.lived += 1
+        self.disk.on_step = self._before_step
         clock = self._clock = trio.testing.MockClock(autojump_threshold=0)
         self.disk.cut_at = self.rng.randrange(1, self.steps_per_life)
         self.disk.failures, self.failures = self.failures, {}
@@ -257,57 +273,28 @@ class Lives:
         """Examine what may be left, and choose where to go on."""
         self.world.wall_offset_ms += 10_000
         self.world.trace_between_lives(self.disk.steps, self.disk.is_off)
-        is_cut = self.disk.is_off or self.world.storage_may_fail
-        if not is_cut:
-            left = [self.disk.restarted()]
+        where = f"life {self.lived}, at its end (step {self.disk.steps - 1})"
+        now_ms, history = self.world.now_ms_of_life(0), self.world.history
+        has_failed = self.world.storage_may_fail
+        self.failed += sum(step < self.disk.steps for step in self.disk.failures)
+        if self.disk.is_off or self.disk.must_be_mounted_anew or (has_failed and self.rng.random() < 0.5):
+            self.examiner.after_cut(self.disk, history, now_ms, where, self.examined_per_cut)
+            self.disk = MainsDisk.of(survivors(self.disk, self.rng))
+            self.examiner.after_cut(self.disk, history, now_ms, where)
         else:
-            left = [survivors(self.disk, self.rng) for _ in range(self.examined_per_cut)]
-        for disk in left:
-            self.examine(disk)
-        self.disk = MainsDisk.of(survivors(left[-1], self.rng) if is_cut else left[-1].restarted())
+            self.examiner.after_kill(self.disk, history, now_ms, where)
+            self.disk = MainsDisk.of(self.disk)
+        self.examiner.examine()
 
-    def examine(self, disk: SimulatedDisk) -> None:
-        """Recover a copy, perhaps with more power cuts on the way, and hold what is there against the history."""
-        copy = clone(disk)
-        while True:
-            self.cuts += 1
-            copy = MainsDisk.of(copy)
-            copy.cut_at = self.rng.randrange(1, 40) if self.rng.random() < 0.3 else None
-            try:
-                found = scan(open_disk(copy, self.settings, self.world.now_ms_of_life(0)))
-            except PowerCut:
-                copy = survivors(copy, self.rng)
-                continue
-            break
-        anomalies = self.world.history.check(found)
-        assert not anomalies, describe(anomalies)
-
-
-def describe(anomalies: Sequence[Anomaly]) -> str:
-    """The first few."""
-    return "; ".join(f"{anomaly.kind}: {anomaly.detail}" for anomaly in anomalies[:5])
-
-
-def clone(disk: SimulatedDisk) -> SimulatedDisk:
-    """The same names and contents, pending changes included, in other memory."""
-    seen: dict[int, Node] = {}
-
-    def copy(node: Node) -> Node:
-        if id(node) not in seen:
-            if isinstance(node, Inode):
-                seen[id(node)] = Inode(bytearray(node.content), bytearray(node.durable), list(node.pending))
-            else:
-                twin = seen[id(node)] = Directory()
-                twin.entries = {name: copy(entry) for name, entry in node.entries.items()}
-                twin.durable = {name: copy(entry) for name, entry in node.durable.items()}
-                twin.pending = [
-                    {name: entry and copy(entry) for name, entry in names.items()} for names in node.pending
-                ]
-        return seen[id(node)]
-
-    root = copy(disk.root)
-    assert isinstance(root, Directory)
-    return SimulatedDisk(root, now_ms=disk.now_ms)
+    def _before_step(self, action: str, path: str) -> None:
+        """Perhaps the power is cut now: note what would be left, and live on in the other world, where it is not."""
+        if self._chance.random() >= self.cut_share:
+            return
+        where = f"life {self.lived}, before step {self.disk.steps - 1} ({action} {path})"
+        now_ms, history = self.world.now_ms_of_life(10), self.world.history.copy()
+        self.examiner.after_cut(self.disk, history, now_ms, where, self.examined_per_cut)
+        if self._chance.random() < KILL_SHARE:
+            self.examiner.after_kill(self.disk, history, now_ms, where)
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -47,7 +47,7 @@ def produce(place: Place, batch: bytes, acks: int) -> ProduceRequest:
     )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Sent:
     """A batch that is to be acknowledged."""
 
@@ -57,7 +57,7 @@ class Sent:
     answer: Answer | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class IdempotentProducer(Client):
     """Keeps up to five batches in flight, and sends again whatever was not answered."""
 
@@ -138,7 +138,7 @@ class IdempotentProducer(Client):
         return True
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class PlainProducer(Client):
     """Sends each batch once, with acks=all or acks=1; some are damaged on their way."""
 
@@ -175,7 +175,7 @@ class PlainProducer(Client):
             await self.world.pause()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Consumer(Client):
     """Reads partitions from their beginning, for ever, and notes every record it gets."""
 
@@ -242,7 +242,7 @@ class Consumer(Client):
             history.reach_end(self.name, place, self.positions[place])
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Administrator(Client):
     """Makes topics, writes a record into each, removes some, and deletes records of a partition."""
 

@@ -9,14 +9,15 @@ The fault model, in words:
 - `sync_data` makes the content of a file durable, not its name. `sync_directory` makes names durable, not contents. A
   rename within a directory is atomic.
 - A failed sync drops what was pending: the cache shows it for as long as the power is on, the platter never gets it,
-  and the next sync succeeds.
+  and the next sync succeeds. If it was of names, the file system has given up its journal and must be mounted anew: no
+  process ever sees again what was in the cache alone.
 - A step may fail with an error number, and the power may be cut before any step.
 """
 
 import errno
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 
@@ -56,22 +57,42 @@ class Truncate:
         content.extend(bytes(self.size - len(content)))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Inode:
     """A file: what everybody sees, and what is on the platter."""
 
-    content: bytearray = attrs.field(factory=bytearray)
-    durable: bytearray = attrs.field(factory=bytearray)
+    durable: bytes = b""
     pending: list[Write | Truncate] = attrs.field(factory=list)
+    _content: bytearray | None = None
+    """None as long as it is what is on the platter: most of the files of most disks are never changed."""
+
+    @property
+    def content(self) -> bytearray:
+        """What everybody sees, to be changed in place."""
+        if self._content is None:
+            self._content = bytearray(self.durable)
+        return self._content
+
+    @property
+    def seen(self) -> bytes | bytearray:
+        """The same for readers."""
+        return self.durable if self._content is None else self._content
 
     def sync(self) -> None:
         """Bring what is pending to the platter."""
-        for change in self.pending:
-            change.apply(self.durable)
-        self.pending.clear()
+        if self.pending:
+            durable = bytearray(self.durable)
+            for change in self.pending:
+                change.apply(durable)
+            self.durable = bytes(durable)
+            self.pending.clear()
+
+    def twin(self) -> "Inode":
+        """The same file in other memory."""
+        return Inode(self.durable, self.pending.copy(), None if self._content is None else self._content.copy())
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Directory:
     """Names, seen and durable. A pending change sets and removes names atomically."""
 
@@ -102,7 +123,7 @@ def _apply_names(entries: dict[str, Node], names: dict[str, Node | None]) -> Non
             entries[name] = node
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SimulatedFile:
     """An open file of a SimulatedDisk."""
 
@@ -113,14 +134,14 @@ class SimulatedFile:
 
     def pread(self, size: int, position: int) -> bytes:
         """See File."""
-        return bytes(self.inode.content[position : position + size])
+        return bytes(self.inode.seen[position : position + size])
 
     def pwrite(self, data: Buffer, position: int) -> None:
         """See File. A failing write gets half of its bytes into the file."""
         data = bytes(data)
         try:
             self.disk.step("write", self.path)
-            self.disk.use_space(max(0, position + len(data) - len(self.inode.content)), self.path)
+            self.disk.use_space(max(0, position + len(data) - len(self.inode.seen)), self.path)
         except StorageError:
             self._write(data[: len(data) // 2], position)
             raise
@@ -140,7 +161,7 @@ class SimulatedFile:
 
     def size(self) -> int:
         """See File."""
-        return len(self.inode.content)
+        return len(self.inode.seen)
 
     def sync_data(self) -> None:
         """See File."""
@@ -163,7 +184,7 @@ class SimulatedFile:
         raise StorageError("a simulated file has no descriptor")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SimulatedDisk:
     """A FileSystem. Paths are absolute; the root is an empty directory at first."""
 
@@ -177,9 +198,13 @@ class SimulatedDisk:
     free: int | None = None
     """Bytes that can still be written, if that is limited."""
     now_ms: int = 0
+    must_be_mounted_anew: bool = False
+    """A sync of names has failed."""
     on_step: Callable[[str, str], None] | None = None
     """Called with (action, path) before each changing call."""
     _locks: set[str] = attrs.field(factory=set)
+    _found: dict[str, Directory] = attrs.field(factory=dict)
+    """Directories by path, as long as none is renamed or removed."""
 
     # -- Faults
 
@@ -226,12 +251,12 @@ class SimulatedDisk:
 
     def read(self, path: str) -> bytes:
         """See FileSystem."""
-        return bytes(self.open(path).inode.content)
+        return bytes(self.open(path).inode.seen)
 
     def list_sizes(self, path: str) -> dict[str, int]:
         """See FileSystem."""
         entries = self._directory(path).entries
-        return {name: len(node.content) for name, node in entries.items() if isinstance(node, Inode)}
+        return {name: len(node.seen) for name, node in entries.items() if isinstance(node, Inode)}
 
     def list_directories(self, path: str) -> list[str]:
         """See FileSystem."""
@@ -255,6 +280,7 @@ class SimulatedDisk:
         if node is None:
             raise MissingFile(f"cannot rename {old}")
         self.step("rename", old)
+        self._found.clear()
         parent.change({name: None, new_name: node})
 
     def unlink(self, path: str) -> None:
@@ -276,6 +302,7 @@ class SimulatedDisk:
         parent, name = self._parent(path)
         assert not self._directory(path).entries
         self.step("rmdir", path)
+        self._found.clear()
         parent.change({name: None})
 
     def sync_directory(self, path: str) -> None:
@@ -285,6 +312,7 @@ class SimulatedDisk:
             self.step("sync directory", path)
         except StorageError as error:
             directory.pending.clear()
+            self.must_be_mounted_anew = True
             raise SyncFailed(str(error)) from error
         directory.sync()
 
@@ -301,6 +329,7 @@ class SimulatedDisk:
         except StorageError as error:
             for node in nodes:
                 node.pending.clear()
+            self.must_be_mounted_anew = True
             raise SyncFailed(str(error)) from error
         for node in nodes:
             node.sync()
@@ -328,10 +357,13 @@ class SimulatedDisk:
         return node
 
     def _directory(self, path: str) -> Directory:
-        node = self._find(path)
-        if not isinstance(node, Directory):
-            raise MissingFile(f"no directory {path}")
-        return node
+        found = self._found.get(path)
+        if found is None:
+            node = self._find(path)
+            if not isinstance(node, Directory):
+                raise MissingFile(f"no directory {path}")
+            found = self._found[path] = node
+        return found
 
     def _parent(self, path: str) -> tuple[Directory, str]:
         parent, _, name = path.rpartition("/")
@@ -382,6 +414,8 @@ class Survival:
         return Directory(dict(entries), entries)
 
     def _inode(self, inode: Inode) -> Inode:
+        if not inode.pending:
+            return Inode(inode.durable)
         content = bytearray(inode.durable)
         for change in inode.pending:
             if isinstance(change, Truncate):
@@ -394,7 +428,30 @@ class Survival:
                 content += self.grow(end - len(content))
             for position, data in pieces:
                 Write(change.position + position, data).apply(content)
-        return Inode(content, bytearray(content))
+        return Inode(bytes(content))
+
+
+def clone(disk: SimulatedDisk) -> SimulatedDisk:
+    """The same names and contents, pending changes included, in other memory."""
+    seen: dict[int, Node] = {}
+
+    def names(entries: Mapping[str, Node]) -> dict[str, Node]:
+        return {name: copy(node) for name, node in entries.items()}
+
+    def copy(node: Node) -> Node:
+        twin = seen.get(id(node))
+        if twin is None:
+            twin = seen[id(node)] = node.twin() if isinstance(node, Inode) else Directory()
+            if isinstance(node, Directory) and isinstance(twin, Directory):
+                twin.entries, twin.durable = names(node.entries), names(node.durable)
+                twin.pending = [
+                    {name: entry and copy(entry) for name, entry in change.items()} for change in node.pending
+                ]
+        return twin
+
+    root = copy(disk.root)
+    assert isinstance(root, Directory)
+    return SimulatedDisk(root, now_ms=disk.now_ms)
 
 
 def only_synced(disk: SimulatedDisk) -> SimulatedDisk:

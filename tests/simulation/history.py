@@ -19,9 +19,11 @@ with the same bytes. Values are unique, so that a record can be told from every 
     invented commit      a committed offset that nobody committed
     log start went back  records are there again that were reported as deleted, or gone that nobody deleted
     topic lost           a topic that was reported as created is not there; or as deleted, and it is
-    producer id reused   one id was given out twice
+    producer id reused   one id was given out twice, or will be
     generation went back a group's generation is older than one that a member has seen
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
@@ -39,7 +41,7 @@ class Anomaly:
     detail: str
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Scan:
     """What a fresh process finds."""
 
@@ -50,9 +52,11 @@ class Scan:
     topics: frozenset[str] = frozenset()
     commits: dict[tuple[str, Place], int] = attrs.field(factory=dict)
     generations: dict[str, int] = attrs.field(factory=dict)
+    next_producer_id: int | None = None
+    """From which on ids will be given out; None if nobody looked."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class CommitHistory:
     """One group's commits of one partition, in the order in which clients knew of them."""
 
@@ -60,8 +64,12 @@ class CommitHistory:
     known: int = -1
     """No older one may be read any more."""
 
+    def copy(self) -> CommitHistory:
+        """As it is now. What is tried is shared: a broker knows nothing of the future."""
+        return CommitHistory(self.attempted, self.known)
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, repr=False)
 class PlaceHistory:
     """What happened to one partition."""
 
@@ -80,8 +88,19 @@ class PlaceHistory:
     """How far deletion was acknowledged."""
     compacted: bool = False
 
+    def copy(self) -> PlaceHistory:
+        """As it is now. What is sent is shared: a broker knows nothing of the future."""
+        return attrs.evolve(
+            self,
+            acked=self.acked.copy(),
+            refused=self.refused.copy(),
+            polled=self.polled.copy(),
+            polls={consumer: offsets.copy() for consumer, offsets in self.polls.items()},
+            ends=self.ends.copy(),
+        )
 
-@attrs.define(eq=False)
+
+@attrs.define(eq=False, repr=False)
 class History:
     """See the module."""
 
@@ -101,6 +120,17 @@ class History:
         if found is None:
             found = self.places[place] = PlaceHistory()
         return found
+
+    def copy(self) -> History:
+        """What was known at this moment, however it goes on."""
+        return History(
+            places={place: history.copy() for place, history in self.places.items()},
+            commits={key: commits.copy() for key, commits in self.commits.items()},
+            topics=self.topics.copy(),
+            producer_ids=self.producer_ids.copy(),
+            generations=self.generations.copy(),
+            anomalies=self.anomalies.copy(),
+        )
 
     # -- while it happens
 
@@ -189,6 +219,20 @@ class History:
     def _report(self, kind: str, detail: str) -> None:
         self.anomalies.append(Anomaly(kind, detail))
 
+    def witness(self, scan: Scan) -> None:
+        """Somebody saw all of this: a broker that has recovered serves what it found, and must never lose it again."""
+        for place, records in scan.records.items():
+            start = scan.bounds[place][0]
+            self.place(place).polled.update((offset, value or b"") for offset, _, value in records if offset >= start)
+        for (group, place), offset in scan.commits.items():
+            found = self._commit(group, place)
+            found.known = max(found.known, offset)
+        for group, generation in scan.generations.items():
+            self.see_generation(group, generation)
+        for name, exists in self.topics.items():
+            if exists is None:
+                self.topics[name] = name in scan.topics
+
     # -- at the end
 
     def check(self, scan: Scan) -> list[Anomaly]:
@@ -210,6 +254,9 @@ class History:
                 )
             elif offset >= 0 and offset not in commits.attempted:
                 found.append(Anomaly("invented commit", f"{group} {place}: {offset} in the end"))
+        given = max((producer_id for producer_id, _ in self.producer_ids), default=-1)
+        if scan.next_producer_id is not None and given >= scan.next_producer_id:
+            found.append(Anomaly("producer id reused", f"{given} was given out, {scan.next_producer_id} comes next"))
         for group, generation in self.generations.items():
             if scan.generations.get(group, 0) < generation:
                 detail = f"{group}: {scan.generations.get(group, 0)} in the end, after {generation}"

@@ -17,6 +17,7 @@ from minibroker.handlers.context import AfterFlush
 from minibroker.protocol.api import ApiKey
 from minibroker.server.dispatch import Dispatcher
 from minibroker.storage import recovery, tail
+from minibroker.storage.errors import SyncFailed
 from minibroker.storage.key_table import KeyTable
 from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.log_checkpoint import LogPosition
@@ -32,6 +33,8 @@ from tests.simulation.disk import SimulatedDisk, SimulatedFile
 
 Mutant = Callable[[], Any]
 MUTANTS: dict[str, Mutant] = {}
+OF_A_FAILING_DISK = ("goes_on_after_a_failed_sync", "recovered_tail_not_written_again")
+"""Those that are right as long as no sync fails."""
 
 
 def mutant(make: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
@@ -174,6 +177,27 @@ def page_cache_trusted_after_a_kill() -> Iterator[None]:
         return log, report
 
     yield from replaced(recovery, "open_log", wrong)
+
+
+@mutant
+def goes_on_after_a_failed_sync() -> Iterator[None]:
+    """A failed sync is tried again, and taken for done when the second one succeeds."""
+    sync = SimulatedFile.sync_data
+
+    def wrong(self: SimulatedFile) -> None:
+        try:
+            sync(self)
+        except SyncFailed:
+            self._sync_failure = None
+            sync(self)
+
+    yield from replaced(SimulatedFile, "sync_data", wrong)
+
+
+@mutant
+def recovered_tail_not_written_again() -> Iterator[None]:
+    """A recovery syncs what it found, and trusts that to write what an earlier sync has failed to."""
+    yield from replaced(tail, "_write_again", lambda file, position, end_position: None)
 
 
 @mutant

@@ -26,7 +26,7 @@ class Lost(Exception):
     """The connection ended before the answer came."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wire:
     """Both directions of one connection, as the broker's Transport."""
 
@@ -119,7 +119,7 @@ class Wire:
             await self._client_wakes.wait()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Answer:
     """A response that has come, or will not."""
 
@@ -147,7 +147,7 @@ class Answer:
         return self.response
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Link:
     """One client's connection: requests in flight, answered in order."""
 

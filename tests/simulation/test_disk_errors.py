@@ -1,40 +1,49 @@
 """A disk that fails or is full at any one step of a broker's life: nothing that anybody was told is lost.
 
-The broker may go on, refuse, or end; afterwards the power is cut, and other lives follow on what is left.
+The broker may go on, refuse, or end; afterwards the power is cut, or a new process finds what is in the cache, and
+another life follows on what is left.
 """
 
 import errno
+import itertools
 import os
+from collections.abc import Iterable
 
 import pytest
 
 from tests.simulation.broker_life import Lives
+from tests.soak.rows import Deadline
 
-STEPS = 130
-"""Longer than the script: the start, and some rounds of every client."""
-BLOCK = 26
+SCRIPT, PARTS = 9, 6
+"""Some 150 steps: the start, and some rounds of every client."""
+LONG_SCRIPT, LONG_BLOCK = 3, 20
+"""Some 900."""
 
 
-def run_failures(seed: int, code: int, steps: range) -> None:
-    """One simulation for each step at which the disk fails."""
+def run_failures(script: int, code: int, steps: Iterable[int], seconds: float = 0.05) -> int:
+    """One simulation for each step at which the disk fails, up to the last one; returns how many there were."""
+    failed = 0
     for step in steps:
-        lives = Lives(seed, examined_per_cut=1, seconds=(0.05,), failures={step: code})
+        lives = Lives(script, examined_per_cut=2, cut_share=0.005, seconds=(seconds,), failures={step: code})
         try:
             lives.run(2)
         except AssertionError as error:
-            raise AssertionError(f"{os.strerror(code)} at step {step}: {error}") from error
+            raise AssertionError(f"{os.strerror(code)} at step {step} of {seconds} s: {error}") from error
+        if not lives.failed:
+            break
+        failed += 1
+    return failed
 
 
-@pytest.mark.parametrize("first", range(0, STEPS, BLOCK))
+def soak(seed: int, deadline: Deadline) -> int:
+    """A block of steps of a long script, with one of two errors at each; 0 when the script has no more."""
+    block, kind = divmod(seed, 2)
+    steps = range(block * LONG_BLOCK, (block + 1) * LONG_BLOCK)
+    return run_failures(LONG_SCRIPT, (errno.EIO, errno.ENOSPC)[kind], steps, seconds=0.3)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
-def test_an_error_at_any_step_loses_nothing(code: int, first: int) -> None:
+def test_an_error_at_any_step_loses_nothing(code: int, part: int) -> None:
     """Whichever write, sync, creation or rename fails, what was told before and after holds."""
-    run_failures(5, code, range(first, first + BLOCK))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(int(os.environ.get("TEST_SEEDS", "40"))))
-@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC], ids=["EIO", "ENOSPC"])
-def test_an_error_at_any_step_of_longer_lives_loses_nothing(code: int, seed: int) -> None:
-    """The same for other scripts, and further into them."""
-    run_failures(seed, code, range(400))
+    assert run_failures(SCRIPT, code, itertools.count(part, PARTS)) >= 20

@@ -31,6 +31,7 @@ def good() -> tuple[History, Scan]:
         topics=frozenset({"t"}),
         commits={(GROUP, P): 3},
         generations={GROUP: 2},
+        next_producer_id=1001,
     )
     return history, scan
 
@@ -183,6 +184,11 @@ def reuse_producer_id(history: History, scan: Scan) -> None:
     history.give_producer_id(1000, 0)
 
 
+def forget_producer_id(history: History, scan: Scan) -> None:
+    """An id was given out that is free again after a restart."""
+    scan.next_producer_id = 1000
+
+
 def go_back_a_generation(history: History, scan: Scan) -> None:
     """A member is told of an older generation than one before."""
     history.see_generation(GROUP, 1)
@@ -216,6 +222,7 @@ ANOMALIES: dict[Callable[[History, Scan], None], str] = {
     lose_topic: "topic lost",
     resurrect_topic: "topic lost",
     reuse_producer_id: "producer id reused",
+    forget_producer_id: "producer id reused",
     go_back_a_generation: "generation went back",
     forget_generation: "generation went back",
 }

@@ -20,7 +20,7 @@ ENDPOINT = Endpoint(host="broker.test", port=9092)
 START_MS = 1_700_000_000_000
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class World:
     """Everything around the broker of one simulation. Its random numbers decide everything that happens by chance."""
 
