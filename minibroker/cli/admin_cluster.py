@@ -7,7 +7,7 @@ import attrs
 from minibroker.cli.administering import administer
 from minibroker.cli.options import DEFAULT_BROKER, BrokerOption, JsonOption
 from minibroker.cli.tables import show, show_json
-from minibroker.client.admin_topics import LogDirectory
+from minibroker.client.descriptions import LogDirectory
 from minibroker.client.metadata import Broker
 
 

@@ -20,8 +20,8 @@ from minibroker.cli.problems import CommandError
 from minibroker.cli.tables import show
 from minibroker.cli.words import counted
 from minibroker.client.admin import Admin
-from minibroker.client.admin_groups import PartitionLag
 from minibroker.client.consumer import Consumer
+from minibroker.client.descriptions import PartitionLag
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.partition_state import Seek
 from minibroker.protocol.errors import GroupIdNotFound

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from minibroker.client.admin import Admin as Admin
-    from minibroker.client.admin_configs import ConfigEntry as ConfigEntry
-    from minibroker.client.admin_configs import ConfigSource as ConfigSource
-    from minibroker.client.admin_groups import GroupDescription as GroupDescription
-    from minibroker.client.admin_groups import GroupListing as GroupListing
-    from minibroker.client.admin_groups import MemberDescription as MemberDescription
-    from minibroker.client.admin_groups import PartitionLag as PartitionLag
-    from minibroker.client.admin_topics import ClusterDescription as ClusterDescription
-    from minibroker.client.admin_topics import LogDirectory as LogDirectory
     from minibroker.client.batches import Delivery as Delivery
     from minibroker.client.batches import RecordMetadata as RecordMetadata
     from minibroker.client.consumer import Consumer as Consumer
     from minibroker.client.coordinator import CommittedOffset as CommittedOffset
+    from minibroker.client.descriptions import ClusterDescription as ClusterDescription
+    from minibroker.client.descriptions import ConfigEntry as ConfigEntry
+    from minibroker.client.descriptions import ConfigSource as ConfigSource
+    from minibroker.client.descriptions import GroupDescription as GroupDescription
+    from minibroker.client.descriptions import GroupListing as GroupListing
+    from minibroker.client.descriptions import LogDirectory as LogDirectory
+    from minibroker.client.descriptions import MemberDescription as MemberDescription
+    from minibroker.client.descriptions import PartitionLag as PartitionLag
     from minibroker.client.errors import ClientClosed as ClientClosed
     from minibroker.client.errors import ClientError as ClientError
     from minibroker.client.errors import ConnectionFailed as ConnectionFailed
@@ -49,60 +49,21 @@ if TYPE_CHECKING:
     from minibroker.protocol.errors import KafkaError as KafkaError
 
 _HOMES = {
-    "admin": ("Admin",),
-    "admin_configs": (
-        "ConfigEntry",
-        "ConfigSource",
-    ),
-    "admin_groups": (
-        "GroupDescription",
-        "GroupListing",
-        "MemberDescription",
-        "PartitionLag",
-    ),
-    "admin_topics": (
-        "ClusterDescription",
-        "LogDirectory",
-    ),
-    "batches": (
-        "Delivery",
-        "RecordMetadata",
-    ),
-    "consumer": ("Consumer",),
-    "coordinator": ("CommittedOffset",),
-    "errors": (
-        "ClientClosed",
-        "ClientError",
-        "ConnectionFailed",
-        "ConnectionLost",
-        "DeliveryTimeout",
-        "KafkaError",
-        "NoOffset",
-        "NotSupportedByBroker",
-        "RequestTimeout",
-    ),
-    "metadata": (
-        "Broker",
-        "PartitionInfo",
-        "TopicInfo",
-        "TopicPartition",
-    ),
-    "offsets": (
-        "EARLIEST",
-        "LATEST",
-        "MAX_TIMESTAMP",
-        "FoundOffset",
-        "Isolation",
-    ),
-    "partition_state": (
-        "ConsumerRecord",
-        "Seek",
-        "Start",
-    ),
-    "producer": ("Producer",),
-    "reading": ("RecordBatch",),
+    "admin": "Admin",
+    "batches": "Delivery RecordMetadata",
+    "consumer": "Consumer",
+    "coordinator": "CommittedOffset",
+    "descriptions": "ClusterDescription ConfigEntry ConfigSource GroupDescription GroupListing LogDirectory "
+    "MemberDescription PartitionLag",
+    "errors": "ClientClosed ClientError ConnectionFailed ConnectionLost DeliveryTimeout KafkaError NoOffset "
+    "NotSupportedByBroker RequestTimeout",
+    "metadata": "Broker PartitionInfo TopicInfo TopicPartition",
+    "offsets": "EARLIEST LATEST MAX_TIMESTAMP FoundOffset Isolation",
+    "partition_state": "ConsumerRecord Seek Start",
+    "producer": "Producer",
+    "reading": "RecordBatch",
 }
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted(_MODULES)  # derived from the one list above
 

@@ -36,10 +36,10 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
-def parse_addresses(bootstrap: str | Iterable[str]) -> list[Address]:
+def parse_addresses(bootstrap: str | Iterable[str | Address]) -> tuple[Address, ...]:
     """A comma-separated list or an iterable of addresses, in order and without repeats. Raises ValueError."""
-    texts = bootstrap.split(",") if isinstance(bootstrap, str) else list(bootstrap)
-    addresses = list(dict.fromkeys(parse_address(text) for text in texts if text.strip()))
+    texts = [str(address) for address in (bootstrap.split(",") if isinstance(bootstrap, str) else bootstrap)]
+    addresses = tuple(dict.fromkeys(parse_address(text) for text in texts if text.strip()))
     if not addresses:
         raise ValueError("expected at least one bootstrap address HOST:PORT, found none")
     return addresses

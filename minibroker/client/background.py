@@ -1,7 +1,8 @@
 """Background tasks that live as long as an `async with` block, without changing what the block raises.
 
 A bare nursery wraps every exception of its body in an ExceptionGroup; a user who writes `except ValueError` around
-`async with Producer(...)` should not have to know that there is a nursery inside.
+`async with Producer(...)` should not have to know that there is a nursery inside. And it would pass a cancellation from
+outside on to the tasks at once; but a consumer that is cancelled needs its connections until it has left its group.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import trio
 
 @attrs.define(eq=False)
 class BackgroundTasks:
-    """An async context manager: tasks started in it are cancelled at its end.
+    """An async context manager: tasks started in it are cancelled at its end, and not before.
 
     An exception of the body leaves as itself. An exception in a background task (a bug: errors of brokers are
     handed to whoever waits for the answer) cancels the body and leaves in an ExceptionGroup, as from any nursery.
     """
 
     _manager: AbstractAsyncContextManager[trio.Nursery] | None = None
+    """Of the nursery around the body, which the shielded one of the tasks is in."""
     _nursery: trio.Nursery | None = None
     _ending: bool = False
 
@@ -45,20 +47,27 @@ class BackgroundTasks:
         if self._manager is not None:
             raise RuntimeError("it is open already")
         self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
+        outer = await self._manager.__aenter__()
+        with trio.CancelScope(shield=True):  # for a moment, so that it never is half open
+            self._nursery = await outer.start(self._host)
         return self
+
+    async def _host(self, task_status: trio.TaskStatus[trio.Nursery]) -> None:
+        with trio.CancelScope(shield=True):
+            async with trio.open_nursery() as nursery:
+                task_status.started(nursery)
+                await trio.sleep_forever()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._manager is not None
         assert self._nursery is not None
-        manager, nursery = self._manager, self._nursery
         self._ending = True
-        nursery.cancel_scope.cancel()
+        self._nursery.cancel_scope.cancel()
         try:
             # The body's own exception is kept from the nursery, so that Python raises it again as it was.
-            await manager.__aexit__(None, None, None)
+            await self._manager.__aexit__(None, None, None)
         finally:
             self._manager = self._nursery = None
             self._ending = False

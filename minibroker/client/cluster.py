@@ -16,6 +16,7 @@ from minibroker.client.errors import ConnectionFailed, RequestTimeout
 from minibroker.client.link import Link
 from minibroker.client.metadata import ClusterInfo, cluster_info
 from minibroker.client.settings import ClusterSettings
+from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, KafkaError, error_for
 from minibroker.protocol.schema import Request, Response
 
@@ -64,7 +65,8 @@ class Cluster:
     _refresh_wanted: trio.Event = attrs.Factory(trio.Event)
     _refresh_urgent: trio.Event = attrs.Factory(trio.Event)
     _refreshed: trio.Event = attrs.Factory(trio.Event)
-    _refreshes: int = 0
+    _refreshes_begun: int = 0
+    _refreshes_ended: int = 0
 
     async def __aenter__(self) -> Cluster:
         self._bootstrap = [Link(address, self.settings) for address in self.settings.bootstrap]
@@ -113,9 +115,9 @@ class Cluster:
         return self.info
 
     async def wait_refresh(self) -> None:
-        """Wait until the metadata has been asked for again. Raises the error of that attempt."""
-        before = self._refreshes
-        while self._refreshes == before:
+        """Wait until the metadata has been asked for again, from now on. Raises the error of that attempt."""
+        wanted = self._refreshes_begun + 1  # the one under way may not ask for topics that were watched since
+        while self._refreshes_ended < wanted:
             await self._refreshed.wait()
         if self.refresh_error is not None:
             raise self.refresh_error
@@ -126,6 +128,7 @@ class Cluster:
             with trio.move_on_after(self.settings.metadata_max_age_ms / 1000):
                 await self._refresh_wanted.wait()
             self._refresh_wanted, self._refresh_urgent = trio.Event(), trio.Event()
+            self._refreshes_begun += 1
             try:
                 await self._refresh_once()
             except KafkaError as error:
@@ -134,7 +137,7 @@ class Cluster:
             else:
                 failures = failures + 1 if self._topics_missing() else 0
                 self.refresh_error = None
-            self._refreshes += 1
+            self._refreshes_ended += 1
             self._refreshed.set()
             self._refreshed = trio.Event()
             self._changed()
@@ -153,13 +156,11 @@ class Cluster:
     async def _refresh_once(self) -> None:
         from minibroker.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 
-        connection = await self.any_connection()
         request = MetadataRequest(
             topics=None if self._watch_all else [MetadataRequestTopic(name=name) for name in sorted(self._watched)],
             allow_auto_topic_creation=self.settings.allow_auto_create_topics and not self._watch_all,
         )
-        response = await connection.request(request, timeout_s=self.settings.request_timeout_ms / 1000)
-        self.info = cluster_info(response, self.info)
+        self.info = cluster_info(await self.request(request), self.info)
         self._adopt_links()
 
     def _adopt_links(self) -> None:
@@ -246,15 +247,25 @@ class Cluster:
 
     async def request(
         self,
-        message: Request[ResponseT],
+        message: Request[ResponseT] | Callable[[int], Request[ResponseT]],
         *,
+        api: ApiKey | None = None,
         node_id: int | None = None,
         purpose: Purpose = "main",
         highest: int | None = None,
+        extra_timeout_s: float = 0.0,
     ) -> ResponseT:
-        """One request to one broker (None: any), not retried. Raises KafkaError."""
+        """One request to one broker (None: any), not retried. Raises KafkaError.
+
+        What differs between versions is given as a function of the version both sides speak; `api` says of which API.
+        """
         connection = await (self.any_connection() if node_id is None else self.connection(node_id, purpose))
-        return await connection.request(message, highest=highest, timeout_s=self.settings.request_timeout_ms / 1000)
+        if not isinstance(message, Request):
+            assert api is not None
+            highest = connection.version_of(api, highest)
+            message = message(highest)
+        timeout_s = self.settings.request_timeout_s + extra_timeout_s
+        return await connection.request(message, highest=highest, timeout_s=timeout_s)
 
     async def controller(self) -> int:
         """Node id of the controller (on KRaft clusters: of any broker, which forwards). Raises KafkaError."""

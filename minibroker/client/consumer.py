@@ -9,23 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from minibroker.client.address import parse_addresses
-from minibroker.client.backoff import Backoff
-from minibroker.client.cluster import Cluster
-from minibroker.client.errors import ClientClosed
-from minibroker.client.fetcher import FetchSettings
+from minibroker.client.base import Client
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.offsets import EARLIEST, LATEST, Isolation, list_offsets
 from minibroker.client.partition_state import ConsumerRecord, Seek, Start
 from minibroker.client.reading import Reading, RecordBatch
-from minibroker.client.settings import ClusterSettings
-from minibroker.client.transport import Connect, connect_tcp
 
 RUN_RECORDS = 500
 """How many records iteration takes at a time."""
@@ -34,6 +27,7 @@ RUN_RECORDS = 500
 if TYPE_CHECKING:
     from minibroker.client.coordinator import CommittedOffset
     from minibroker.client.group import Callback, ConsumerGroup
+    from minibroker.client.membership import Membership
 
 
 def _seek(start: str | Start | Seek) -> Seek:
@@ -45,15 +39,13 @@ def _isolation(level: str | Isolation) -> Isolation:
 
 
 @attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class Consumer:
+class Consumer(Client):
     """Reads records. Use it in `async with`, and poll it from one task at a time.
 
     What it reads: `topics` or a `pattern` of their names, all partitions of them, or with a `group` its share of them;
     or just `partitions`. Settings have Kafka's names and meanings.
     """
 
-    bootstrap: str | Iterable[str] = attrs.field(kw_only=False)
-    """`HOST:PORT` of one or more brokers."""
     topics: Iterable[str] = ()
     pattern: str | None = None
     """A regular expression that must match the whole name of a topic."""
@@ -86,97 +78,45 @@ class Consumer:
     max_partition_fetch_bytes: int = 1_048_576
     buffer_bytes: int = 67_108_864
     """How much may be fetched ahead, roughly."""
-    request_timeout_ms: float = 30_000
-    api_timeout_ms: float = 60_000
-    metadata_max_age_ms: float = 300_000
-    retry_backoff_ms: float = 100
-    allow_auto_create_topics: bool = True
     client_id: str = "minibroker-consumer"
-    connect: Connect = connect_tcp
-    """How connections are made; for tests."""
 
-    _cluster: Cluster = attrs.field(init=False)
     _reading: Reading = attrs.field(init=False)
     _group: ConsumerGroup | None = attrs.field(init=False, default=None)
+    _membership: Membership | None = attrs.field(init=False, default=None)
     _following: frozenset[str] = attrs.field(init=False, default=frozenset())
     """Without a group: the topics all of whose partitions are read."""
     _matching: re.Pattern[str] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
-        settings = ClusterSettings(
-            bootstrap=tuple(parse_addresses(self.bootstrap)),
-            client_id=self.client_id,
-            request_timeout_ms=self.request_timeout_ms,
-            api_timeout_ms=self.api_timeout_ms,
-            metadata_max_age_ms=self.metadata_max_age_ms,
-            retry_backoff=Backoff(initial_ms=self.retry_backoff_ms, maximum_ms=max(1000, self.retry_backoff_ms)),
-            allow_auto_create_topics=self.allow_auto_create_topics,
-            connect=self.connect,
-        )
-        fetching = FetchSettings(
-            min_bytes=self.fetch_min_bytes,
-            max_wait_ms=self.fetch_max_wait_ms,
-            max_bytes=self.fetch_max_bytes,
-            max_partition_bytes=self.max_partition_fetch_bytes,
-            buffer_bytes=self.buffer_bytes,
-            isolation=self.isolation_level,
-            reset=self.auto_offset_reset,
-        )
-        self._cluster = Cluster(settings)
-        self._reading = Reading(self._cluster, fetching, self.start)
+        self._reading = Reading(self._cluster, self)
         if self.group is not None:
-            self._group = self._make_group(self.group)
+            # Imported here: a consumer without a group need not pay for a dozen modules at its start.
+            from minibroker.client.assignors import assignors_named
+            from minibroker.client.coordinator import GroupCoordinator
+            from minibroker.client.group import ConsumerGroup
+            from minibroker.client.membership import Membership
+
+            coordinator = GroupCoordinator(self._cluster, self.group, self.group_instance_id)
+            self._group = ConsumerGroup(self._reading, coordinator, self)
+            self._membership = Membership(self._group, assignors_named(self.assignors))
             self._reading.committed = self._group.committed_offsets
-
-    def _make_group(self, group: str) -> ConsumerGroup:
-        # Imported here: a consumer without a group need not pay for a dozen modules at its start.
-        from minibroker.client.assignors import assignors_named
-        from minibroker.client.coordinator import GroupCoordinator
-        from minibroker.client.group import Callbacks, ConsumerGroup
-        from minibroker.client.membership import GroupSettings
-
-        settings = GroupSettings(
-            instance_id=self.group_instance_id,
-            assignors=assignors_named(self.assignors),
-            session_timeout_ms=self.session_timeout_ms,
-            heartbeat_interval_ms=self.heartbeat_interval_ms,
-            max_poll_interval_ms=self.max_poll_interval_ms,
-        )
-        return ConsumerGroup(
-            self._reading,
-            GroupCoordinator(self._cluster, group),
-            settings,
-            Callbacks(on_assigned=self.on_assigned, on_revoked=self.on_revoked, on_lost=self.on_lost),
-            self.auto_commit_interval_ms if self.auto_commit else None,
-        )
 
     # Life.
 
-    async def __aenter__(self) -> Consumer:
-        await self._cluster.__aenter__()
-        try:
-            self._cluster.on_change.append(self._on_metadata)
-            start = self._cluster.tasks.start
-            start(self._reading.finder.run, name="positions")
-            if self._group is not None:
-                start(self._group.run_auto_commit, name="automatic commit")
-            if self.partitions:
-                self.assign(self.partitions)
-            elif self.topics or self.pattern is not None:
-                self.subscribe(self.topics, pattern=self.pattern)
-        except BaseException as error:
-            await self._cluster.__aexit__(type(error), error, error.__traceback__)
-            raise
-        return self
+    def _open(self) -> None:
+        self._cluster.on_change.append(self._on_metadata)
+        self._cluster.tasks.start(self._reading.run, name="positions")
+        if self._group is not None and self.auto_commit:
+            self._cluster.tasks.start(self._group.run_auto_commit, name="automatic commit")
+        if self.partitions:
+            self.assign(self.partitions)
+        elif self.topics or self.pattern is not None:
+            self.subscribe(self.topics, pattern=self.pattern)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if self._group is not None:
-                await self._group.close(clean=error is None)
-        finally:
-            await self._cluster.__aexit__(kind, error, trace)
+    async def _close(self, error: BaseException | None) -> None:
+        if self._membership is not None:
+            await self._membership.close(clean=error is None)
+        self._reading.fail(self._closed())  # to another task that is still waiting for records
 
     # What to read.
 
@@ -213,8 +153,8 @@ class Consumer:
 
     def _on_metadata(self) -> None:
         self._follow()
-        if self._group is not None:
-            self._group.membership.metadata_changed()
+        if self._membership is not None:
+            self._membership.metadata_changed()
         self._reading.metadata_changed()
 
     def _follow(self) -> None:
@@ -225,11 +165,10 @@ class Consumer:
             names = frozenset(
                 name for name, topic in info.topics.items() if self._matching.fullmatch(name) and not topic.internal
             )
-        if self._group is not None:
-            if names and not self._group.topics:
-                self._cluster.tasks.start(self._group.membership.run, name=f"member of {self.group}")
-            if names:
-                self._group.subscribe(names)
+        if names and self._group is not None and self._membership is not None:
+            if not self._group.topics:
+                self._cluster.tasks.start(self._membership.run, name=f"member of {self.group}")
+            self._membership.subscribe(names)
         elif names:
             self._follow_all_partitions(names)
 
@@ -360,7 +299,3 @@ class Consumer:
         if self._group is None:
             raise ValueError("only a consumer with a group can commit")
         return self._group
-
-    def _check_open(self) -> None:
-        if not self._cluster.tasks.open:
-            raise ClientClosed("the consumer is closed; it works inside its `async with` block")

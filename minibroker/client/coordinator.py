@@ -6,8 +6,7 @@ minutes, have one of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
 import attrs
@@ -16,7 +15,7 @@ from minibroker.client.cluster import Cluster, Purpose
 from minibroker.client.metadata import NO_ID, TopicPartition
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, KafkaError, error_for
-from minibroker.protocol.messages.find_coordinator import Coordinator, FindCoordinatorRequest
+from minibroker.protocol.messages.find_coordinator import FindCoordinatorRequest
 from minibroker.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -47,6 +46,7 @@ MOVED = frozenset(
 """Errors after which the coordinator has to be found again."""
 
 ResponseT = TypeVar("ResponseT", bound=Response)
+Result = TypeVar("Result")
 
 
 @attrs.frozen
@@ -67,72 +67,59 @@ def as_committed(offsets: Mapping[TopicPartition, int | CommittedOffset]) -> dic
     }
 
 
-@attrs.frozen(kw_only=True)
-class MemberIdentity:
-    """By what right offsets are committed; the default is that of somebody outside the group."""
-
-    member_id: str = ""
-    generation: int = -1
-    instance_id: str | None = None
-
-
-OUTSIDER = MemberIdentity()
-
-
 @attrs.define(eq=False)
 class GroupCoordinator:
-    """The broker that coordinates `group`, whichever that is at the moment."""
+    """The broker that coordinates `group`, whichever that is at the moment, and who we are to it."""
 
     cluster: Cluster
     group: str
+    instance_id: str | None = None
+    member_id: str = ""
+    generation: int = -1
+    """By these three we commit; the defaults are those of somebody outside the group."""
     node_id: int = -1
     """-1 until it is found."""
 
-    def forget(self) -> None:
-        """It has moved: find it again before the next request."""
-        self.node_id = -1
-
-    def note(self, error: KafkaError) -> KafkaError:
-        """Learn from an error; returns it."""
-        self.note_code(error.code)
-        return error
-
-    def note_code(self, code: int) -> None:
-        """Learn from an error code."""
-        if code in MOVED:
-            self.forget()
+    def note(self, error: KafkaError) -> None:
+        """Learn from an error that it has moved: it is found again before the next request."""
+        if error.code in MOVED:
+            self.node_id = -1
 
     async def request(
         self,
-        api: ApiKey,
-        build: Callable[[int], Request[ResponseT]],
+        message: Request[ResponseT] | Callable[[int], Request[ResponseT]],
         *,
+        api: ApiKey | None = None,
         purpose: Purpose = "main",
         highest: int | None = None,
         extra_timeout_s: float = 0.0,
     ) -> ResponseT:
-        """One request, built for the version both sides speak, and not retried. Raises KafkaError."""
-        try:
-            connection = await self.cluster.connection(await self._find(), purpose)
-            version = connection.version_of(api, highest)
-            timeout_s = self.cluster.settings.request_timeout_ms / 1000 + extra_timeout_s
-            return await connection.request(build(version), highest=version, timeout_s=timeout_s)
-        except KafkaError as error:
-            raise self.note(error) from error.__cause__
+        """One request, as by `Cluster.request`. Raises KafkaError, of which `note` should be told."""
+        return await self.cluster.request(
+            message,
+            api=api,
+            node_id=await self._find(),
+            purpose=purpose,
+            highest=highest,
+            extra_timeout_s=extra_timeout_s,
+        )
+
+    async def retrying(self, attempt: Callable[[], Awaitable[Result]], what: str) -> Result:
+        """`Cluster.retrying`, which goes on where the coordinator has moved to."""
+
+        async def noting() -> Result:
+            try:
+                return await attempt()
+            except KafkaError as error:
+                self.note(error)
+                raise
+
+        return await self.cluster.retrying(noting, what)
 
     async def _find(self) -> int:
         if self.node_id < 0:
-            connection = await self.cluster.any_connection()
-            version = connection.version_of(ApiKey.FIND_COORDINATOR)
-            many = version >= FIRST_FIND_OF_MANY
-            request = FindCoordinatorRequest(
-                key="" if many else self.group, key_type=0, coordinator_keys=[self.group] if many else []
-            )
-            response = await connection.request(request, highest=version)
-            one = Coordinator(
-                node_id=response.node_id, error_code=response.error_code, error_message=response.error_message
-            )
-            found = response.coordinators[0] if response.coordinators else one
+            response = await self.cluster.request(self._find_request, api=ApiKey.FIND_COORDINATOR)
+            found = response.coordinators[0] if response.coordinators else response
             if found.error_code:
                 raise error_for(found.error_code, found.error_message or f"group {self.group!r}")
             if found.node_id not in self.cluster.info.brokers:
@@ -140,9 +127,12 @@ class GroupCoordinator:
             self.node_id = found.node_id
         return self.node_id
 
-    async def commit(
-        self, offsets: Mapping[TopicPartition, CommittedOffset], member: MemberIdentity = OUTSIDER
-    ) -> None:
+    def _find_request(self, version: int) -> FindCoordinatorRequest:
+        if version < FIRST_FIND_OF_MANY:
+            return FindCoordinatorRequest(key=self.group, key_type=0)
+        return FindCoordinatorRequest(key_type=0, coordinator_keys=[self.group])
+
+    async def commit(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Store offsets. Raises the first error, of whichever partition."""
         info = self.cluster.info
         topics: dict[str, OffsetCommitRequestTopic] = {}
@@ -159,36 +149,42 @@ class GroupCoordinator:
             )
         request = OffsetCommitRequest(
             group_id=self.group,
-            generation_id_or_member_epoch=member.generation,
-            member_id=member.member_id,
-            group_instance_id=member.instance_id,
+            generation_id_or_member_epoch=self.generation,
+            member_id=self.member_id,
+            group_instance_id=self.instance_id,
             topics=list(topics.values()),
         )
         ids_known = all(topic.topic_id != NO_ID for topic in topics.values())
         highest = None if ids_known else FIRST_COMMIT_BY_ID - 1
-        response = await self.request(ApiKey.OFFSET_COMMIT, lambda _: request, highest=highest)
+        response = await self.request(request, highest=highest)
         names = {topic.topic_id: topic.name for topic in topics.values()}
         for answered in response.topics:
             for answer in answered.partitions:
                 if answer.error_code:
                     where = f"{answered.name or names.get(answered.topic_id)}-{answer.partition_index}"
-                    raise self.note(error_for(answer.error_code, f"committing {where} for group {self.group!r}"))
+                    raise error_for(answer.error_code, f"committing {where} for group {self.group!r}")
 
-    async def fetch(
-        self, partitions: Iterable[TopicPartition] | None = None, member: MemberIdentity = OUTSIDER
-    ) -> dict[TopicPartition, CommittedOffset]:
+    async def fetch(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, CommittedOffset]:
         """Read committed offsets, of all partitions if None; those without one are left out. Raises KafkaError.
 
         Offsets of transactions that are still open are waited for, as the Java client does (KIP-447).
         """
-        by_topic: dict[str, list[int]] = {}
-        for partition in partitions or ():
-            by_topic.setdefault(partition.topic, []).append(partition.partition)
-        build = partial(self._fetch_request, None if partitions is None else by_topic)
-        response = await self.request(ApiKey.OFFSET_FETCH, build, highest=FIRST_FETCH_BY_ID - 1)
+        topics: dict[str, OffsetFetchRequestTopic] = {}
+        for name, index in partitions or ():
+            topics.setdefault(name, OffsetFetchRequestTopic(name=name)).partition_indexes.append(index)
+        wanted = None if partitions is None else list(topics.values())
+
+        def build(version: int) -> OffsetFetchRequest:
+            require_stable = version >= FIRST_FETCH_OF_STABLE
+            if version < FIRST_FETCH_OF_MANY:
+                return OffsetFetchRequest(group_id=self.group, topics=wanted, require_stable=require_stable)
+            group = OffsetFetchRequestGroup(group_id=self.group, topics=wanted)
+            return OffsetFetchRequest(groups=[group], require_stable=require_stable)
+
+        response = await self.request(build, api=ApiKey.OFFSET_FETCH, highest=FIRST_FETCH_BY_ID - 1)
         group = response.groups[0] if response.groups else response
         if group.error_code:
-            raise self.note(error_for(group.error_code, f"reading the offsets of group {self.group!r}"))
+            raise error_for(group.error_code, f"reading the offsets of group {self.group!r}")
         found: dict[TopicPartition, CommittedOffset] = {}
         for topic in group.topics:
             for answer in topic.partitions:
@@ -200,13 +196,3 @@ class GroupCoordinator:
                         answer.committed_offset, answer.metadata or "", answer.committed_leader_epoch
                     )
         return found
-
-    def _fetch_request(self, by_topic: dict[str, list[int]] | None, version: int) -> OffsetFetchRequest:
-        require_stable = version >= FIRST_FETCH_OF_STABLE
-        topics = None
-        if by_topic is not None:
-            topics = [OffsetFetchRequestTopic(name=name, partition_indexes=of) for name, of in by_topic.items()]
-        if version < FIRST_FETCH_OF_MANY:
-            return OffsetFetchRequest(group_id=self.group, topics=topics, require_stable=require_stable)
-        group = OffsetFetchRequestGroup(group_id=self.group, topics=topics)
-        return OffsetFetchRequest(groups=[group], require_stable=require_stable)

@@ -9,6 +9,7 @@ closed, since Kafka's protocol knows no other way to take a request back).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 import attrs
 import trio
@@ -27,17 +28,16 @@ IDLE_PAUSE_S = 0.05
 """How long to wait after an empty answer that did not wait itself."""
 
 
-@attrs.frozen(kw_only=True)
-class FetchSettings:
+class FetchSettings(Protocol):
     """The part of a consumer's settings that fetching needs."""
 
-    min_bytes: int = 1
-    max_wait_ms: int = 500
-    max_bytes: int = 52_428_800
-    max_partition_bytes: int = 1_048_576
-    buffer_bytes: int = 67_108_864
-    isolation: Isolation = Isolation.READ_UNCOMMITTED
-    reset: Start = Start.LATEST
+    fetch_min_bytes: int
+    fetch_max_wait_ms: int
+    fetch_max_bytes: int
+    max_partition_fetch_bytes: int
+    buffer_bytes: int
+    isolation_level: Isolation
+    auto_offset_reset: Start
 
 
 @attrs.define(eq=False)
@@ -51,14 +51,13 @@ class _Node:
 
 @attrs.define(eq=False)
 class Fetcher:
-    """Fills the buffers of `states`; `on_data` is called when there is data, or an error, to hand out."""
+    """Fills the buffers of `states`."""
 
     cluster: Cluster
     settings: FetchSettings
     states: Mapping[TopicPartition, PartitionState]
-    on_data: Callable[[], None]
-    on_seek: Callable[[], None]
-    """Called when a position has to be looked up."""
+    on_change: Callable[[], None]
+    """Called when there is data, or an error, to hand out, or a position to be looked up."""
     _nodes: dict[int, _Node] = attrs.Factory(dict)
 
     def update(self) -> None:
@@ -93,12 +92,15 @@ class Fetcher:
 
     def _made_anew(self, state: PartitionState) -> None:
         """The topic was deleted and created again: all of it is news, and the old position means nothing."""
-        if self.settings.reset is Start.ERROR:
-            state.error = NoOffset(f"{state.partition} was deleted and made anew, and auto_offset_reset is 'error'")
-            self.on_data()
+        self._seek(state, Start.EARLIEST, "was deleted and made anew")
+
+    def _seek(self, state: PartitionState, start: Start, reason: str) -> None:
+        """Have another position looked up, if the application wants that done for it."""
+        if self.settings.auto_offset_reset is Start.ERROR:
+            state.error = NoOffset(f"{state.partition} {reason}, and auto_offset_reset is 'error'")
         else:
-            state.move_to(Seek(Start.EARLIEST))
-            self.on_seek()
+            state.move_to(Seek(start))
+        self.on_change()
 
     async def _run(self, node_id: int, node: _Node) -> None:
         failures = 0
@@ -108,9 +110,12 @@ class Fetcher:
             if not chosen:
                 await self._wait(node, self._next_retry(node_id))
                 continue
+            got_data = True
             try:
                 with trio.CancelScope() as node.scope:
-                    got_data = await self._fetch(node_id, chosen, self.settings.max_wait_ms if all_included else 0)
+                    got_data = await self._fetch(
+                        node_id, chosen, self.settings.fetch_max_wait_ms if all_included else 0
+                    )
                     failures = 0
             except KafkaError:
                 failures += 1
@@ -138,7 +143,7 @@ class Fetcher:
                 continue
             if state.retry_at > now:
                 continue
-            if state.buffered_bytes >= self.settings.max_partition_bytes or free_bytes <= 0:
+            if state.buffered_bytes >= self.settings.max_partition_fetch_bytes or free_bytes <= 0:
                 all_included = False
             else:
                 chosen.append(state)
@@ -157,7 +162,7 @@ class Fetcher:
         connection.version_of(ApiKey.FETCH, highest)
         request = self._request(chosen, max_wait_ms)
         epochs = [(state, state.epoch, state.fetch_offset) for state in chosen]
-        timeout_s = (max_wait_ms + self.cluster.settings.request_timeout_ms) / 1000
+        timeout_s = max_wait_ms / 1000 + self.cluster.settings.request_timeout_s
         try:
             response = await connection.request(request, highest=highest, timeout_s=timeout_s)
         except trio.Cancelled:
@@ -180,14 +185,14 @@ class Fetcher:
                     partition=index,
                     current_leader_epoch=info.leader_epoch(state.partition),
                     fetch_offset=state.fetch_offset,
-                    partition_max_bytes=self.settings.max_partition_bytes,
+                    partition_max_bytes=self.settings.max_partition_fetch_bytes,
                 )
             )
         return FetchRequest(
             max_wait_ms=max_wait_ms,
-            min_bytes=self.settings.min_bytes if max_wait_ms else 0,
-            max_bytes=self.settings.max_bytes,
-            isolation_level=self.settings.isolation,
+            min_bytes=self.settings.fetch_min_bytes if max_wait_ms else 0,
+            max_bytes=self.settings.fetch_max_bytes,
+            isolation_level=self.settings.isolation_level,
             topics=list(topics.values()),
         )
 
@@ -207,7 +212,7 @@ class Fetcher:
             else:
                 got_data = self._on_data(state, answer) or got_data
         if got_data:
-            self.on_data()
+            self.on_change()
         return got_data
 
     def _on_data(self, state: PartitionState, answer: PartitionData) -> bool:
@@ -216,7 +221,7 @@ class Fetcher:
         state.log_start_offset = answer.log_start_offset
         if not answer.records:
             return False
-        committed_only = self.settings.isolation is Isolation.READ_COMMITTED
+        committed_only = self.settings.isolation_level is Isolation.READ_COMMITTED
         aborted = answer.aborted_transactions or () if committed_only else ()
         before = state.fetch_offset
         try:
@@ -230,17 +235,11 @@ class Fetcher:
     def _on_error(self, state: PartitionState, answer: PartitionData) -> None:
         error = error_for(answer.error_code, str(state.partition))
         if error.code is ErrorCode.OFFSET_OUT_OF_RANGE:
-            if self.settings.reset is Start.ERROR:
-                state.error = NoOffset(
-                    f"{state.partition} has no offset {state.fetch_offset} (any more), and auto_offset_reset is 'error'"
-                )
-                self.on_data()
-            else:
-                state.move_to(Seek(self.settings.reset))
-                self.on_seek()
+            missing = f"has no offset {state.fetch_offset} (any more)"
+            self._seek(state, self.settings.auto_offset_reset, missing)
         elif error.code.retriable or error.code in STALE:
             state.retry_at = trio.current_time() + self.cluster.settings.retry_backoff.pause_s(1)
             self.cluster.request_refresh()
         else:
             state.error = error
-            self.on_data()
+            self.on_change()

@@ -7,96 +7,65 @@ when it comes for more, or when the consumer is closed without an error.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 import attrs
 import trio
 
 from minibroker.client.coordinator import CommittedOffset, GroupCoordinator, as_committed
-from minibroker.client.gate import PollGate
-from minibroker.client.membership import GroupSettings, Membership
 from minibroker.client.metadata import TopicPartition
-from minibroker.client.partition_state import PartitionState, Seek, Start
+from minibroker.client.partition_state import Seek, Start
+from minibroker.client.reading import Reading
 from minibroker.protocol.errors import KafkaError, UnknownMemberId
 
 log = logging.getLogger(__name__)
 
 Callback = Callable[[frozenset[TopicPartition]], Awaitable[None]]
-"""An async function that is told of partitions."""
-
-LEAVE_TIMEOUT_S = 3.0
-"""How long closing may take to commit and to leave, also when the block is left by an exception or cancelled."""
+"""An async function that is told of partitions. It runs while the application waits for records."""
 
 
-class Reader(Protocol):
-    """The consumer, as its group sees it."""
+class GroupSettings(Protocol):
+    """The part of a consumer's settings that its group needs."""
 
-    states: dict[TopicPartition, PartitionState]
-    gate: PollGate
-
-    def note_done(self) -> None:
-        """Bring every state's `done` up to date."""
-
-    def assignment_changed(self, added: Iterable[TopicPartition]) -> None:
-        """States were added or removed."""
-
-    def fail(self, error: KafkaError) -> None:
-        """Raise this to the application."""
-
-
-@attrs.frozen(kw_only=True)
-class Callbacks:
-    """What the application wants to be told. All run while it waits for records, or before the first ones."""
-
-    on_assigned: Callback | None = None
-    on_revoked: Callback | None = None
-    on_lost: Callback | None = None
-    """Without it `on_revoked` is called, as in the Java client."""
+    auto_commit: bool
+    auto_commit_interval_ms: float
+    session_timeout_ms: int
+    heartbeat_interval_ms: int
+    max_poll_interval_ms: int
+    on_assigned: Callback | None
+    on_revoked: Callback | None
+    on_lost: Callback | None
 
 
 @attrs.define(eq=False)
 class ConsumerGroup:
-    """The consumer's side of its group; it is the membership's assignee."""
+    """The partitions a consumer has by its group, and the offsets it keeps there."""
 
-    reader: Reader
+    reading: Reading
     coordinator: GroupCoordinator
     settings: GroupSettings
-    callbacks: Callbacks
-    auto_commit_interval_ms: float | None = 5_000
-    """None: only `commit` commits."""
     topics: frozenset[str] = frozenset()
+    """Those it wants; empty while it only keeps offsets in the group."""
     _committed: dict[TopicPartition, int] = attrs.Factory(dict)
-    membership: Membership = attrs.field(init=False)
+    _synced: trio.Event | None = None
 
-    def __attrs_post_init__(self) -> None:
-        self.membership = Membership(self.coordinator, self.settings, self)
-
-    def subscribe(self, topics: Iterable[str]) -> None:
-        """Want these topics from now on."""
-        topics = frozenset(topics)
-        if topics != self.topics:
-            self.topics = topics
-            self.membership.rejoin()
+    # Committing.
 
     async def run_auto_commit(self) -> None:
         """Commit now and then."""
-        while self.auto_commit_interval_ms is not None:
-            await trio.sleep(self.auto_commit_interval_ms / 1000)
-            self.reader.note_done()
+        while True:
+            await trio.sleep(self.settings.auto_commit_interval_ms / 1000)
             await self._commit_done()
 
-    async def close(self, *, clean: bool) -> None:
-        """Commit what is done (if `clean`, all that was handed out) and leave the group."""
-        self.reader.note_done()
+    async def commit_last(self, *, clean: bool) -> None:
+        """Commit what is done; if `clean`, that is all that was handed out."""
+        self.reading.cut_run()
         if clean:
-            for state in self.reader.states.values():
+            for state in self.reading.states.values():
                 state.done = state.position
-        with trio.move_on_after(LEAVE_TIMEOUT_S, shield=True):
-            await self._commit_done()
-            await self.membership.leave()
-
-    # Committing.
+        await self._commit_done()
 
     async def commit(self, offsets: Mapping[TopicPartition, int | CommittedOffset]) -> None:
         """Commit, and retry what may be retried. Raises KafkaError."""
@@ -105,31 +74,46 @@ class ConsumerGroup:
         values = as_committed(offsets)
 
         async def attempt() -> None:
-            await self.membership.wait_synced()
-            if self.topics and self.membership.generation < 0:
+            while self._synced is not None:
+                await self._synced.wait()
+            if self._outside():
                 # As an outsider it might be let in, if the group is empty, and set back whoever comes next.
                 raise UnknownMemberId(f"this consumer is not in group {self.coordinator.group!r} at present")
-            await self.coordinator.commit(values, self.membership.identity)
+            await self.coordinator.commit(values)
 
-        await self.coordinator.cluster.retrying(attempt, f"committing for group {self.coordinator.group!r}")
+        await self.coordinator.retrying(attempt, f"committing for group {self.coordinator.group!r}")
         self._committed.update({partition: committed.offset for partition, committed in values.items()})
 
     async def committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, CommittedOffset]:
         """Read what is committed. Raises KafkaError."""
         wanted = list(partitions)
         what = f"reading the offsets of group {self.coordinator.group!r}"
-        return await self.coordinator.cluster.retrying(lambda: self.coordinator.fetch(wanted), what)
+        return await self.coordinator.retrying(lambda: self.coordinator.fetch(wanted), what)
 
     async def committed_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """For the position finder."""
         return {partition: found.offset for partition, found in (await self.committed(partitions)).items()}
 
+    @contextmanager
+    def unsynced(self) -> Iterator[None]:
+        """Let commits wait meanwhile: the broker refuses them while the new generation has no assignment yet."""
+        self._synced = synced = trio.Event()
+        try:
+            yield
+        finally:
+            self._synced = None
+            synced.set()
+
+    def _outside(self) -> bool:
+        return bool(self.topics) and self.coordinator.generation < 0
+
     async def _commit_done(self) -> None:
-        if self.auto_commit_interval_ms is None or (self.topics and self.membership.generation < 0):
+        self.reading.note_done()
+        if not self.settings.auto_commit or self._outside():
             return
         offsets = {
             partition: state.done
-            for partition, state in self.reader.states.items()
+            for partition, state in self.reading.states.items()
             if state.done >= 0 and self._committed.get(partition) != state.done
         }
         try:
@@ -137,59 +121,39 @@ class ConsumerGroup:
         except KafkaError as error:
             log.warning("group %s: automatic commit failed: %s", self.coordinator.group, error)
 
-    # The membership's assignee.
-
-    def subscribed(self) -> tuple[str, ...]:
-        """The topics, in order."""
-        return tuple(sorted(self.topics))
+    # Partitions.
 
     def owned(self) -> frozenset[TopicPartition]:
         """The partitions at present."""
-        return frozenset(self.reader.states)
+        return frozenset(self.reading.states)
 
     def overdue(self) -> bool:
-        """Whether the application has not asked for records for too long."""
-        gate = self.reader.gate
-        return not gate.inside and trio.current_time() > gate.entered_at + self.settings.max_poll_interval_ms / 1000
-
-    async def wait_active(self) -> None:
-        """Wait until the application asks for records, if it is overdue."""
-        if self.overdue():
-            async with self.reader.gate.held():
-                pass
+        """Whether the application has not asked for records for longer than `max_poll_interval_ms`."""
+        return self.reading.seconds_away() > self.settings.max_poll_interval_ms / 1000
 
     async def revoke(self, partitions: frozenset[TopicPartition]) -> None:
-        """At the gate: commit, tell the application, forget the partitions."""
-        async with self.reader.gate.held():
-            self.reader.note_done()
+        """While the application waits for records: commit, tell it, and give up these partitions."""
+        async with self.reading.held():
             await self._commit_done()
-            if self.callbacks.on_revoked is not None:
-                await self.callbacks.on_revoked(partitions)
-            self._remove(partitions)
+            await self._give_up(partitions, self.settings.on_revoked)
 
     async def lose(self) -> None:
-        """At the gate: tell the application, forget all partitions."""
-        partitions = self.owned()
-        async with self.reader.gate.held():
-            callback = self.callbacks.on_lost or self.callbacks.on_revoked
-            if callback is not None:
-                await callback(partitions)
-            self._remove(partitions)
+        """Give up all partitions without a commit: others may have them already."""
+        async with self.reading.held():
+            await self._give_up(self.owned(), self.settings.on_lost or self.settings.on_revoked)
+
+    async def _give_up(self, partitions: frozenset[TopicPartition], callback: Callback | None) -> None:
+        if callback is not None:
+            await callback(partitions)
+        for partition in partitions:
+            self.reading.states.pop(partition, None)
+            self._committed.pop(partition, None)
+        self.reading.assignment_changed(())
 
     async def assign(self, partitions: frozenset[TopicPartition]) -> None:
         """Begin with new partitions where the group stopped, unless the callback moves them."""
         for partition in sorted(partitions):
-            self.reader.states[partition] = PartitionState(partition, seek=Seek(Start.COMMITTED))
-        if self.callbacks.on_assigned is not None:
-            await self.callbacks.on_assigned(partitions)
-        self.reader.assignment_changed(partitions)
-
-    def fail(self, error: KafkaError) -> None:
-        """Membership has ended."""
-        self.reader.fail(error)
-
-    def _remove(self, partitions: Iterable[TopicPartition]) -> None:
-        for partition in partitions:
-            self.reader.states.pop(partition, None)
-            self._committed.pop(partition, None)
-        self.reader.assignment_changed(())
+            self.reading.add(partition, Seek(Start.COMMITTED))
+        if self.settings.on_assigned is not None:
+            await self.settings.on_assigned(partitions)
+        self.reading.assignment_changed(partitions)

@@ -1,7 +1,7 @@
 """Membership in a consumer group of the classic protocol: join, sync, heartbeat, leave (KIP-62, KIP-345, KIP-429).
 
-One task goes around the cycle of a rebalance, another sends heartbeats and wakes it. What the member does with its
-partitions is the business of an `Assignee` (the consumer).
+One task goes around the cycle of a rebalance, another sends heartbeats and wakes it. What becomes of the partitions is
+the business of `ConsumerGroup`.
 
 - eager (any assignor but cooperative-sticky among those offered): everything is given up before joining;
 - cooperative: partitions are kept; those that go to others are given up after the assignment, and then all join again.
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TypeVar
 
 import attrs
 import trio
 
 from minibroker.client.assignors import ASSIGNORS, Assignor
-from minibroker.client.coordinator import MOVED, GroupCoordinator, MemberIdentity
+from minibroker.client.coordinator import MOVED, GroupCoordinator
+from minibroker.client.group import ConsumerGroup, GroupSettings
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.subscription import (
     Subscription,
@@ -33,74 +34,32 @@ from minibroker.protocol.messages.join_group import JoinGroupRequest, JoinGroupR
 from minibroker.protocol.messages.leave_group import LeaveGroupRequest
 from minibroker.protocol.messages.leave_group import MemberIdentity as LeavingMember
 from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+from minibroker.protocol.schema import Request, Response
 
 log = logging.getLogger(__name__)
 
 PROTOCOL_TYPE = "consumer"
-FIRST_STATIC_HEARTBEAT = FIRST_STATIC_SYNC = FIRST_LEAVE_OF_MANY = 3
+FIRST_LEAVE_OF_MANY = 3
 
 EXPELLED = frozenset({ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.ILLEGAL_GENERATION})
 """The group goes on without this member: its partitions may be somebody else's already."""
 
 NOTHING: frozenset[TopicPartition] = frozenset()
 
+LEAVE_TIMEOUT_S = 3.0
+"""How long closing may take to commit and to leave, also when the block is left by an exception or cancelled."""
 
-class Assignee(Protocol):
-    """Whose membership it is."""
-
-    def subscribed(self) -> tuple[str, ...]:
-        """The topics it wants."""
-
-    def owned(self) -> frozenset[TopicPartition]:
-        """The partitions it has."""
-
-    def overdue(self) -> bool:
-        """Whether the application has not asked for records for longer than `max_poll_interval_ms`."""
-
-    async def wait_active(self) -> None:
-        """Wait until it is not overdue."""
-
-    async def revoke(self, partitions: frozenset[TopicPartition]) -> None:
-        """Finish with these partitions, commit them and give them up; others will have them."""
-
-    async def lose(self) -> None:
-        """Drop all partitions: others may have them already."""
-
-    async def assign(self, partitions: frozenset[TopicPartition]) -> None:
-        """Have these partitions too."""
-
-    def fail(self, error: KafkaError) -> None:
-        """Membership has ended for a reason that joining again cannot mend."""
-
-
-@attrs.frozen(kw_only=True)
-class GroupSettings:
-    """The part of a consumer's settings that membership needs."""
-
-    instance_id: str | None = None
-    assignors: Sequence[Assignor] = (ASSIGNORS["range"], ASSIGNORS["cooperative-sticky"])
-    session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
-    max_poll_interval_ms: int = 300_000
-
-    @property
-    def cooperative(self) -> bool:
-        """Whether partitions are kept while joining: only if every assignor that may be chosen allows it."""
-        return all(assignor.cooperative for assignor in self.assignors)
+ResponseT = TypeVar("ResponseT", bound=Response)
 
 
 @attrs.define(eq=False)
 class Membership:
     """This consumer as a member of its group."""
 
-    coordinator: GroupCoordinator
-    settings: GroupSettings
-    assignee: Assignee
-    member_id: str = ""
-    generation: int = -1
+    group: ConsumerGroup
+    assignors: Sequence[Assignor]
+    """In order of preference."""
     _joining: bool = False
-    _synced: trio.Event | None = None
-    """Between the answers to JoinGroup and SyncGroup: to be set by the latter."""
     _lost: bool = False
     """Expelled since the last join: what is owned must be dropped, not committed."""
     _previous: frozenset[TopicPartition] = NOTHING
@@ -108,18 +67,19 @@ class Membership:
     _watched_counts: dict[str, int] | None = None
     """As leader: the partition counts the assignment was made from."""
     _rejoin: trio.Event = attrs.Factory(trio.Event)
+    _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    _coordinator: GroupCoordinator = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.group.coordinator, takes_self=True)
+    )
+    _settings: GroupSettings = attrs.field(
+        init=False, default=attrs.Factory(lambda self: self.group.settings, takes_self=True)
+    )
 
-    @property
-    def identity(self) -> MemberIdentity:
-        """By what right it commits."""
-        return MemberIdentity(
-            member_id=self.member_id, generation=self.generation, instance_id=self.settings.instance_id
-        )
-
-    async def wait_synced(self) -> None:
-        """Wait while the broker would refuse a commit because the new generation has no assignment yet."""
-        while self._synced is not None:
-            await self._synced.wait()
+    def subscribe(self, topics: frozenset[str]) -> None:
+        """Want these topics from now on."""
+        if topics != self.group.topics:
+            self.group.topics = topics
+            self.rejoin()
 
     def rejoin(self) -> None:
         """Have a rebalance: the subscription changed, or an answer said so."""
@@ -129,26 +89,38 @@ class Membership:
         """As leader, have a rebalance if a subscribed topic has got more partitions, appeared or disappeared."""
         before = self._watched_counts
         if before is not None and not self._joining:
-            counts = self.coordinator.cluster.info.partitions_of(before)
+            counts = self._coordinator.cluster.info.partitions_of(before)
             if counts != {topic: count for topic, count in before.items() if count}:
                 self.rejoin()
 
     async def run(self) -> None:
-        """Be a member until cancelled."""
+        """Be a member until the consumer is closed."""
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._heartbeats)
-                while True:
-                    await self._rebalance()
-                    await self._rejoin.wait()
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._heartbeats)
+                    while True:
+                        await self._rebalance()
+                        await self._rejoin.wait()
         except* KafkaError as group:
-            self.generation = -1
-            self.assignee.fail(_first(group))
+            self._coordinator.generation = -1
+            self.group.reading.fail(_first(group))
+
+    async def close(self, *, clean: bool) -> None:
+        """Commit what is done (if `clean`, all that was handed out) and leave the group, also when cancelled."""
+        with trio.move_on_after(LEAVE_TIMEOUT_S, shield=True):
+            await self.group.commit_last(clean=clean)
+            self._scope.cancel()  # or it might join again behind our back
+            await self._leave("the consumer is closed")
 
     async def _rebalance(self) -> None:
-        await self.assignee.wait_active()
-        if not (self._lost or self.settings.cooperative) and self.assignee.owned():
-            await self.assignee.revoke(self.assignee.owned())
+        group = self.group
+        if group.overdue():
+            async with group.reading.held():
+                pass
+        cooperative = all(assignor.cooperative for assignor in self.assignors)
+        if not self._lost and not cooperative and group.owned():
+            await group.revoke(group.owned())
         await self._drop_if_lost()
         self._rejoin = trio.Event()
         self._joining = True
@@ -156,19 +128,19 @@ class Membership:
             assigned = await self._join()
         finally:
             self._joining = False
-        owned = self.assignee.owned()
+        owned = group.owned()
         if gone := owned - assigned:
-            await self.assignee.revoke(gone)
+            await group.revoke(gone)
             self.rejoin()  # what was given up is free now
         self._previous = assigned
         if not self._lost:
-            await self.assignee.assign(assigned - owned)
+            await group.assign(assigned - owned)
 
     async def _drop_if_lost(self) -> None:
         if self._lost:
             self._lost = False
-            if self.assignee.owned():
-                await self.assignee.lose()
+            if self.group.owned():
+                await self.group.lose()
 
     async def _join(self) -> frozenset[TopicPartition]:
         """Join and sync, as often as it takes. Raises KafkaError that trying again cannot mend."""
@@ -176,74 +148,75 @@ class Membership:
         while True:
             try:
                 joined = await self._join_group()
-                self._synced = trio.Event()
-                try:
+                with self.group.unsynced():
                     return await self._sync_group(joined)
-                finally:
-                    self._synced.set()
-                    self._synced = None
             except KafkaError as error:
-                self.coordinator.note(error)
+                self._coordinator.note(error)
                 if error.code in EXPELLED:
                     self._expelled(error)
                     await self._drop_if_lost()
                 elif error.code.retriable or error.code in MOVED:
                     failures += 1
-                    await trio.sleep(self.coordinator.cluster.settings.retry_backoff.pause_s(failures))
+                    await trio.sleep(self._coordinator.cluster.settings.retry_backoff.pause_s(failures))
                 elif error.code not in (ErrorCode.MEMBER_ID_REQUIRED, ErrorCode.REBALANCE_IN_PROGRESS):
                     raise
 
     async def _join_group(self) -> JoinGroupResponse:
-        settings = self.settings
-        topics, owned = self.assignee.subscribed(), self.assignee.owned()
+        coordinator, owned = self._coordinator, self.group.owned()
         protocols = []
-        for assignor in settings.assignors:
-            user_data = assignor.user_data(owned or self._previous, self.generation)
-            subscription = Subscription(topics=topics, owned=owned, generation=self.generation, user_data=user_data)
+        for assignor in self.assignors:
+            subscription = Subscription(
+                topics=tuple(sorted(self.group.topics)),
+                owned=owned,
+                generation=coordinator.generation,
+                user_data=assignor.user_data(owned or self._previous, coordinator.generation),
+            )
             protocols.append(JoinGroupRequestProtocol(name=assignor.name, metadata=encode_subscription(subscription)))
         request = JoinGroupRequest(
-            group_id=self.coordinator.group,
-            session_timeout_ms=settings.session_timeout_ms,
-            rebalance_timeout_ms=settings.max_poll_interval_ms,
-            member_id=self.member_id,
-            group_instance_id=settings.instance_id,
+            group_id=coordinator.group,
+            session_timeout_ms=self._settings.session_timeout_ms,
+            rebalance_timeout_ms=self._settings.max_poll_interval_ms,
+            member_id=coordinator.member_id,
+            group_instance_id=coordinator.instance_id,
             protocol_type=PROTOCOL_TYPE,
             protocols=protocols,
         )
-        wait_s = settings.max_poll_interval_ms / 1000
-        response = await self.coordinator.request(
-            ApiKey.JOIN_GROUP, lambda _: request, purpose="group", extra_timeout_s=wait_s
-        )
+        response = await self._long_request(request)
         if response.member_id and response.error_code in (ErrorCode.NONE, ErrorCode.MEMBER_ID_REQUIRED):
-            self.member_id = response.member_id
-        if response.error_code:
-            raise error_for(response.error_code, f"joining group {self.coordinator.group!r}")
-        self.generation = response.generation_id
+            coordinator.member_id = response.member_id
+        self._check(response.error_code)
+        coordinator.generation = response.generation_id
         return response
 
     async def _sync_group(self, joined: JoinGroupResponse) -> frozenset[TopicPartition]:
-        assignments = await self._assign(joined) if joined.leader == self.member_id else []
-        if joined.leader != self.member_id:
+        coordinator = self._coordinator
+        leader = joined.leader == coordinator.member_id
+        if not leader:
             self._watched_counts = None
         request = SyncGroupRequest(
-            group_id=self.coordinator.group,
-            generation_id=self.generation,
-            member_id=self.member_id,
-            group_instance_id=self.settings.instance_id,
+            group_id=coordinator.group,
+            generation_id=coordinator.generation,
+            member_id=coordinator.member_id,
+            group_instance_id=coordinator.instance_id,
             protocol_type=PROTOCOL_TYPE,
             protocol_name=joined.protocol_name,
-            assignments=assignments,
+            assignments=await self._assign(joined) if leader else [],
         )
-        wait_s = self.settings.max_poll_interval_ms / 1000
-        response = await self.coordinator.request(
-            ApiKey.SYNC_GROUP, lambda _: request, purpose="group", extra_timeout_s=wait_s
-        )
-        if response.error_code:
-            raise error_for(response.error_code, f"joining group {self.coordinator.group!r}")
+        response = await self._long_request(request)
+        self._check(response.error_code)
         try:
             return decode_assignment(response.assignment)
         except ProtocolError as error:
             raise error_for(ErrorCode.INCONSISTENT_GROUP_PROTOCOL, f"the leader's assignment: {error}") from error
+
+    async def _long_request(self, request: Request[ResponseT]) -> ResponseT:
+        """JoinGroup and SyncGroup wait for the other members, which may take as long as they may work on records."""
+        wait_s = self._settings.max_poll_interval_ms / 1000
+        return await self._coordinator.request(request, purpose="group", extra_timeout_s=wait_s)
+
+    def _check(self, code: int) -> None:
+        if code:
+            raise error_for(code, f"group {self._coordinator.group!r}")
 
     async def _assign(self, joined: JoinGroupResponse) -> list[SyncGroupRequestAssignment]:
         """As leader: give every member its partitions."""
@@ -252,9 +225,9 @@ class Membership:
             try:
                 members[member.member_id] = decode_subscription(member.metadata, member.group_instance_id)
             except ProtocolError as error:
-                log.warning("group %s: member %s: %s", self.coordinator.group, member.member_id, error)
+                log.warning("group %s: member %s: %s", self._coordinator.group, member.member_id, error)
                 members[member.member_id] = Subscription(topics=())
-        cluster = self.coordinator.cluster
+        cluster = self._coordinator.cluster
         topics = {topic for subscription in members.values() for topic in subscription.topics}
         cluster.watch(topics)
         await cluster.refresh()
@@ -273,20 +246,21 @@ class Membership:
     # Staying and leaving.
 
     async def _heartbeats(self) -> None:
+        coordinator = self._coordinator
         while True:
-            await trio.sleep(self.settings.heartbeat_interval_ms / 1000)
-            if self.generation < 0 or self._joining:
+            await trio.sleep(self._settings.heartbeat_interval_ms / 1000)
+            if coordinator.generation < 0 or self._joining:
                 continue
-            if self.assignee.overdue():
-                log.warning("group %s: no poll for max_poll_interval_ms; leaving", self.coordinator.group)
-                await self.leave("the application has stopped polling")
+            if self.group.overdue():
+                log.warning("group %s: no poll for max_poll_interval_ms; leaving", coordinator.group)
                 self._lost = True
+                await self._leave("the application has stopped polling")
                 self.rejoin()
                 continue
             try:
                 await self._heartbeat()
             except KafkaError as error:
-                self.coordinator.note(error)
+                coordinator.note(error)
                 if error.code is ErrorCode.FENCED_INSTANCE_ID:
                     raise
                 if error.code in EXPELLED:
@@ -295,39 +269,41 @@ class Membership:
                     self.rejoin()
 
     async def _heartbeat(self) -> None:
+        coordinator = self._coordinator
         request = HeartbeatRequest(
-            group_id=self.coordinator.group,
-            generation_id=self.generation,
-            member_id=self.member_id,
-            group_instance_id=self.settings.instance_id,
+            group_id=coordinator.group,
+            generation_id=coordinator.generation,
+            member_id=coordinator.member_id,
+            group_instance_id=coordinator.instance_id,
         )
-        response = await self.coordinator.request(ApiKey.HEARTBEAT, lambda _: request)
-        if response.error_code and request.generation_id == self.generation and not self._joining:
-            raise error_for(response.error_code, f"group {self.coordinator.group!r}")
+        response = await coordinator.request(request)
+        if request.generation_id == coordinator.generation and not self._joining:
+            self._check(response.error_code)
 
     def _expelled(self, error: KafkaError) -> None:
-        log.warning("group %s: %s; joining again", self.coordinator.group, error)
+        log.warning("group %s: %s; joining again", self._coordinator.group, error)
         self._lost = True
-        self.generation = -1
+        self._coordinator.generation = -1
         if error.code is ErrorCode.UNKNOWN_MEMBER_ID:
-            self.member_id = ""
+            self._coordinator.member_id = ""
 
-    async def leave(self, reason: str = "the consumer is closed") -> None:
+    async def _leave(self, reason: str) -> None:
         """Leave the group, unless as a static member, whose place is kept until its session expires (KIP-345)."""
-        member_id, self.member_id, self.generation = self.member_id, "", -1
-        if not member_id or self.settings.instance_id is not None:
+        coordinator = self._coordinator
+        member_id, coordinator.member_id, coordinator.generation = coordinator.member_id, "", -1
+        if not member_id or coordinator.instance_id is not None:
             return
 
         def build(version: int) -> LeaveGroupRequest:
             if version < FIRST_LEAVE_OF_MANY:
-                return LeaveGroupRequest(group_id=self.coordinator.group, member_id=member_id)
+                return LeaveGroupRequest(group_id=coordinator.group, member_id=member_id)
             leaving = LeavingMember(member_id=member_id, reason=reason)
-            return LeaveGroupRequest(group_id=self.coordinator.group, members=[leaving])
+            return LeaveGroupRequest(group_id=coordinator.group, members=[leaving])
 
         try:
-            await self.coordinator.request(ApiKey.LEAVE_GROUP, build)
+            await coordinator.request(build, api=ApiKey.LEAVE_GROUP)
         except KafkaError as error:
-            log.info("group %s: leaving failed, the session will expire: %s", self.coordinator.group, error)
+            log.info("group %s: leaving failed, the session will expire: %s", coordinator.group, error)
 
 
 def _first(group: BaseExceptionGroup[KafkaError]) -> KafkaError:

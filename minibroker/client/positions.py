@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Protocol
 
 import attrs
 import trio
@@ -20,6 +21,13 @@ Committed = Callable[[Iterable[TopicPartition]], Awaitable[dict[TopicPartition, 
 TIMES = {Start.EARLIEST: EARLIEST, Start.LATEST: LATEST, Start.LAST: LATEST}
 
 
+class PositionSettings(Protocol):
+    """The part of a consumer's settings that finding positions needs."""
+
+    start: Seek
+    isolation_level: Isolation
+
+
 @attrs.define(eq=False)
 class PositionFinder:
     """Resolves the pending seeks of `states`."""
@@ -27,16 +35,20 @@ class PositionFinder:
     cluster: Cluster
     states: Mapping[TopicPartition, PartitionState]
     committed: Committed
-    initial: Seek
-    """Where to begin when the group has committed nothing."""
-    isolation: Isolation
-    on_found: Callable[[list[TopicPartition]], None]
-    """Called with the partitions that have a position, or an error, now."""
+    settings: PositionSettings
+    begin: Callable[[list[TopicPartition]], None]
+    """Called with the partitions that have a position now, to be fetched from."""
+    on_change: Callable[[], None]
+    """Called when a position was found, or there is an error to hand out."""
     _wake: trio.Event = attrs.Factory(trio.Event)
 
     def wake(self) -> None:
         """There are seeks to resolve."""
         self._wake.set()
+
+    def _on_found(self, partitions: list[TopicPartition]) -> None:
+        self.begin(partitions)
+        self.on_change()
 
     async def run(self) -> None:
         """Resolve seeks for as long as the consumer is open."""
@@ -62,7 +74,7 @@ class PositionFinder:
                     for state, seek in pending.items():
                         if state.seek is seek:
                             state.seek, state.error = None, error
-                    self.on_found([state.partition for state in pending])
+                    self._on_found([state.partition for state in pending])
                 await trio.sleep(self.cluster.settings.retry_backoff.pause_s(failures))
 
     async def _resolve(self, pending: dict[PartitionState, Seek]) -> None:
@@ -78,8 +90,8 @@ class PositionFinder:
                     state.move_to_offset(committed[state.partition])
                     found.append(state.partition)
                 else:
-                    state.move_to(self.initial)
-                    pending[state] = self.initial
+                    state.move_to(self.settings.start)
+                    pending[state] = self.settings.start
         for state, seek in list(pending.items()):
             if seek.start is Start.OFFSET:
                 state.move_to_offset(seek.value)
@@ -91,17 +103,17 @@ class PositionFinder:
             del pending[state]
             found.append(state.partition)
         if found:
-            self.on_found(found)
+            self._on_found(found)
         if pending:
             await self._look_up(pending)
 
     async def _look_up(self, pending: dict[PartitionState, Seek]) -> None:
         times = {state.partition: TIMES.get(seek.start, seek.value) for state, seek in pending.items()}
-        offsets = await list_offsets(self.cluster, times, self.isolation)
+        offsets = await list_offsets(self.cluster, times, self.settings.isolation_level)
         last = {state.partition: EARLIEST for state, seek in pending.items() if seek.start is Start.LAST}
-        starts = await list_offsets(self.cluster, last, self.isolation) if last else {}
+        starts = await list_offsets(self.cluster, last, self.settings.isolation_level) if last else {}
         late = {partition: LATEST for partition in times if offsets[partition].offset < 0}  # no record is that late
-        ends = await list_offsets(self.cluster, late, self.isolation) if late else {}
+        ends = await list_offsets(self.cluster, late, self.settings.isolation_level) if late else {}
         for state, seek in pending.items():
             partition = state.partition
             offset = ends[partition].offset if partition in ends else offsets[partition].offset
@@ -109,4 +121,4 @@ class PositionFinder:
                 offset = max(offset - seek.value, starts[partition].offset)
             if state.seek is seek:
                 state.move_to_offset(offset)
-        self.on_found([state.partition for state in pending])
+        self._on_found([state.partition for state in pending])

@@ -9,23 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
 from types import TracebackType
 
 import attrs
 import trio
 
-from minibroker.client.address import parse_addresses
-from minibroker.client.backoff import Backoff
+from minibroker.client.base import Client
 from minibroker.client.batches import Batch, Delivery
-from minibroker.client.cluster import Cluster
 from minibroker.client.errors import ClientClosed, RequestTimeout
 from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition
 from minibroker.client.partition_queue import PartitionQueue
 from minibroker.client.partitioner import StickyPartitioner, partition_of_key
-from minibroker.client.sender import Sender, SenderSettings
-from minibroker.client.settings import ClusterSettings
-from minibroker.client.transport import Connect, connect_tcp
+from minibroker.client.sender import Sender
 from minibroker.protocol.errors import KafkaError, MessageTooLarge, UnknownTopicOrPartition, error_for
 from minibroker.records.batch import HEADER_BYTES
 from minibroker.records.builder import BatchBuilder, RecordHeaders, max_record_bytes
@@ -73,15 +68,13 @@ def _codec(compression: str | Codec) -> Codec:
 
 
 @attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class Producer:
+class Producer(Client):
     """Sends records. Use it in `async with`; leaving the block delivers what is buffered.
 
     One producer may be shared by any number of tasks. Order is kept per partition, also under retries. Settings have
     Kafka's names and meanings; ValueError says which contradict each other.
     """
 
-    bootstrap: str | Iterable[str] = attrs.field(kw_only=False)
-    """`HOST:PORT` of one or more brokers."""
     acks: int = attrs.field(default=-1, converter=_acks)
     """"all" (or -1), 1 or 0."""
     idempotent: bool = attrs.field(default=attrs.Factory(lambda self: self.acks == -1, takes_self=True))
@@ -102,14 +95,8 @@ class Producer:
     """How long a record may take from `send` to its acknowledgement."""
     max_block_ms: float = 60_000
     """How long `send` may wait for buffer memory, or for the topic to be known."""
-    request_timeout_ms: float = 30_000
-    retry_backoff_ms: float = 100
-    allow_auto_create_topics: bool = True
     client_id: str = "minibroker-producer"
-    connect: Connect = connect_tcp
-    """How connections are made; for tests."""
 
-    _cluster: Cluster = attrs.field(init=False)
     _sender: Sender = attrs.field(init=False)
     _topics: dict[str, _Topic] = attrs.field(init=False, factory=dict)
     _free_bytes: int = attrs.field(init=False)
@@ -123,23 +110,7 @@ class Producer:
             raise ValueError("an idempotent producer needs acks='all'")
         if self.idempotent and not 1 <= self.max_in_flight <= 5:
             raise ValueError(f"an idempotent producer needs max_in_flight of 1 to 5, found {self.max_in_flight}")
-        settings = ClusterSettings(
-            bootstrap=tuple(parse_addresses(self.bootstrap)),
-            client_id=self.client_id,
-            request_timeout_ms=self.request_timeout_ms,
-            retry_backoff=Backoff(initial_ms=self.retry_backoff_ms, maximum_ms=max(1000, self.retry_backoff_ms)),
-            allow_auto_create_topics=self.allow_auto_create_topics,
-            connect=self.connect,
-        )
-        sender_settings = SenderSettings(
-            acks=self.acks,
-            idempotent=self.idempotent,
-            max_in_flight=self.max_in_flight,
-            max_request_bytes=self.max_request_bytes,
-            delivery_timeout_ms=self.delivery_timeout_ms,
-        )
-        self._cluster = Cluster(settings)
-        self._sender = Sender(self._cluster, sender_settings, self._on_settled)
+        self._sender = Sender(self._cluster, self, self._on_settled)
         self._free_bytes = self.buffer_bytes
 
     # Sending.
@@ -243,8 +214,7 @@ class Producer:
     ) -> tuple[PartitionQueue, Batch]:
         if size > self.max_request_bytes:
             raise MessageTooLarge(f"a record of about {size} bytes exceeds max_request_bytes={self.max_request_bytes}")
-        if not self._cluster.tasks.open:
-            raise ClientClosed("the producer is closed; it works inside its `async with` block")
+        self._check_open()
         self._refresh_topic(target)
         if sticky:
             queue.close_open()
@@ -313,8 +283,7 @@ class Producer:
         )
 
     async def _wait_topic(self, name: str) -> None:
-        if not self._cluster.tasks.open:
-            raise ClientClosed("the producer is closed; it works inside its `async with` block")
+        self._check_open()
         reason: object = "the cluster has not answered"
         with trio.move_on_after(self.max_block_ms / 1000):
             self._cluster.watch([name])
@@ -342,22 +311,20 @@ class Producer:
 
     # Life.
 
-    async def __aenter__(self) -> Producer:
-        await self._cluster.__aenter__()
+    def _open(self) -> None:
         self._cluster.tasks.start(self._sender.run, name="producer")
-        return self
+
+    async def _close(self, error: BaseException | None) -> None:
+        if error is None:
+            await self.flush()
+        elif isinstance(error, Exception):
+            with trio.move_on_after(FAILED_EXIT_FLUSH_S), contextlib.suppress(KafkaError):
+                await self.flush()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if error is None:
-                await self.flush()
-            elif isinstance(error, Exception):
-                with trio.move_on_after(FAILED_EXIT_FLUSH_S), contextlib.suppress(KafkaError):
-                    await self.flush()
+            await super().__aexit__(kind, error, trace)
         finally:
-            try:
-                await self._cluster.__aexit__(kind, error, trace)
-            finally:
-                self._sender.abandon(ClientClosed("the producer was closed before this was delivered"))
+            self._sender.abandon(ClientClosed("the producer was closed before this was delivered"))

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
 
 import attrs
 import trio
 
 from minibroker.client.cluster import Cluster
 from minibroker.client.fetcher import Fetcher, FetchSettings
-from minibroker.client.gate import PollGate
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.partition_state import ConsumerRecord, PartitionState, Seek, Start
-from minibroker.client.positions import Committed, PositionFinder
+from minibroker.client.positions import Committed, PositionFinder, PositionSettings
 from minibroker.protocol.errors import KafkaError
 from minibroker.records.record import Record
 
@@ -26,26 +27,38 @@ class RecordBatch:
     records: Sequence[Record]
 
 
+class ReadingSettings(FetchSettings, PositionSettings, Protocol):
+    """The part of a consumer's settings that reading needs."""
+
+
 async def _nothing_committed(_: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
     return {}
 
 
 @attrs.define(eq=False)
 class Reading:
-    """Hands out records of the assigned partitions in turn."""
+    """Hands out records of the assigned partitions in turn.
+
+    In a group, partitions are only taken from an application while it asks for more records, or those it is working on
+    would be neither finished nor committed. As in the Java client, where rebalances happen inside `poll`, whoever asks
+    for more is done with what it had. So `poll` is a gate, which a rebalance can hold shut.
+    """
 
     cluster: Cluster
-    settings: FetchSettings
-    initial: Seek
-    """Where to begin when nothing else says so."""
+    settings: ReadingSettings
     committed: Committed = _nothing_committed
     states: dict[TopicPartition, PartitionState] = attrs.Factory(dict)
-    gate: PollGate = attrs.field(init=False)
-    fetcher: Fetcher = attrs.field(init=False)
-    finder: PositionFinder = attrs.field(init=False)
+    _fetcher: Fetcher = attrs.field(init=False)
+    _finder: PositionFinder = attrs.field(init=False)
     _error: KafkaError | None = None
     _changed: trio.Event = attrs.Factory(trio.Event)
-    _positions_found: trio.Event = attrs.Factory(trio.Event)
+    """Set, and replaced, whenever there may be something for those who wait."""
+    _inside: bool = False
+    """The application is asking for records."""
+    _moved_at: float = 0.0
+    """When it last came or left; a time of the Trio clock."""
+    _holders: int = 0
+    """Rebalances that want no records handed out."""
     _handed_out: list[PartitionState] = attrs.Factory(list)
     """By the last poll: the application is at work on them."""
     _run: Sequence[Record] = ()
@@ -54,37 +67,69 @@ class Reading:
     _run_state: PartitionState | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.gate = PollGate(self.cut_run, self.wake)
-        self.fetcher = Fetcher(self.cluster, self.settings, self.states, self.wake, self._on_seek)
-        self.finder = PositionFinder(
-            self.cluster, self.states, self._find_committed, self.initial, self.settings.isolation, self._on_found
+        self._fetcher = Fetcher(self.cluster, self.settings, self.states, self._on_change)
+        self._finder = PositionFinder(
+            self.cluster, self.states, self._find_committed, self.settings, self._fetcher.interrupt, self._on_change
         )
+
+    async def run(self) -> None:
+        """Look up positions for as long as the consumer is open."""
+        await self._finder.run()
 
     async def _find_committed(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         return await self.committed(partitions)
 
-    # Handing out.
+    def _on_change(self) -> None:
+        """There is data, an error, a position or a seek; or the gate was opened or shut."""
+        self._finder.wake()
+        self._wake()
 
-    def wake(self) -> None:
-        """There is data, an error, or the gate is open again."""
+    def _wake(self) -> None:
         self._changed.set()
+        self._changed = trio.Event()
+
+    # Handing out.
 
     async def poll(self, max_records: int, timeout_s: float | None, *, one_batch: bool = False) -> list[RecordBatch]:
         """The next records; an empty list when the timeout is over. Raises errors of the partitions and the group."""
-        self.gate.enter()
+        if self._inside:
+            raise trio.BusyResourceError("another task is polling this consumer")
+        self._pass_gate(inside=True)
         try:
             self._come_back()
             await trio.lowlevel.checkpoint()
-            with trio.CancelScope(deadline=trio.current_time() + (float("inf") if timeout_s is None else timeout_s)):
+            with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
                 while True:
-                    self._changed = trio.Event()
                     # No await between taking records and leaving the gate: a rebalance could commit without them.
-                    if not self.gate.shut and (batches := self._take(max_records, one_batch)):
+                    if not self._holders and (batches := self._take(max_records, one_batch)):
                         return batches
                     await self._changed.wait()
             return []
         finally:
-            self.gate.leave()
+            self._pass_gate(inside=False)
+
+    def _pass_gate(self, *, inside: bool) -> None:
+        self._inside = inside
+        self._moved_at = trio.current_time()
+        if self._holders:
+            self._wake()
+
+    def seconds_away(self) -> float:
+        """How long the application has not asked for records."""
+        return 0.0 if self._inside else trio.current_time() - self._moved_at
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """Wait for the application to ask for records, and keep it waiting."""
+        self._holders += 1
+        try:
+            self.cut_run()
+            while not self._inside:
+                await self._changed.wait()
+            yield
+        finally:
+            self._holders -= 1
+            self._wake()
 
     def _take(self, max_records: int, one_batch: bool) -> list[RecordBatch]:
         if self._error is not None:
@@ -103,12 +148,12 @@ class Reading:
                 batches.append(RecordBatch(partition.topic, partition.partition, records))
                 max_records = 0 if one_batch else max_records - len(records)
                 self._handed_out.append(state)
-            refill = refill or state.buffered_bytes < self.settings.max_partition_bytes
+            refill = refill or state.buffered_bytes < self.settings.max_partition_fetch_bytes
             if max_records <= 0:
                 self.states[partition] = self.states.pop(partition)  # the others come first next time
                 break
         if batches and refill:
-            self.fetcher.wake()
+            self._fetcher.wake()
         return batches
 
     def _take_from(self, state: PartitionState, max_records: int, taken: list[RecordBatch]) -> Sequence[Record]:
@@ -171,9 +216,9 @@ class Reading:
     def assignment_changed(self, added: Iterable[TopicPartition]) -> None:
         """States were added or removed."""
         self.cluster.watch({partition.topic for partition in self.states})
-        self.fetcher.interrupt(added)
-        self.finder.wake()
-        self.wake()
+        self._fetcher.interrupt(added)
+        self._finder.wake()
+        self._wake()
 
     def position_of(self, state: PartitionState) -> int:
         """The next offset to hand out, the run considered."""
@@ -186,18 +231,18 @@ class Reading:
         while (state := self.states[partition]).position < 0:
             if state.error is not None:
                 raise state.error
-            await self._positions_found.wait()
+            await self._changed.wait()
         return self.position_of(state)
 
     def metadata_changed(self) -> None:
         """Leaders may have moved."""
-        self.fetcher.update()
-        self.finder.wake()
+        self._fetcher.update()
+        self._finder.wake()
 
     def fail(self, error: KafkaError) -> None:
         """Raise this from every poll."""
         self._error = error
-        self.wake()
+        self._wake()
 
     def move(self, states: Sequence[PartitionState], seek: Seek) -> None:
         """Have positions looked up."""
@@ -208,12 +253,3 @@ class Reading:
             else:
                 state.move_to(seek)
         self.assignment_changed([state.partition for state in states])
-
-    def _on_seek(self) -> None:
-        self.finder.wake()
-
-    def _on_found(self, partitions: list[TopicPartition]) -> None:
-        self.fetcher.interrupt(partitions)
-        self.wake()
-        self._positions_found.set()
-        self._positions_found = trio.Event()

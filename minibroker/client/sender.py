@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
@@ -34,15 +35,14 @@ NO_TRANSACTIONS = 2**31 - 1
 INFINITY = float("inf")
 
 
-@attrs.frozen(kw_only=True)
-class SenderSettings:
+class SenderSettings(Protocol):
     """The part of a producer's settings that the sender needs."""
 
-    acks: int = -1
-    idempotent: bool = True
-    max_in_flight: int = 5
-    max_request_bytes: int = 1_048_576
-    delivery_timeout_ms: float = 120_000
+    acks: int
+    idempotent: bool
+    max_in_flight: int
+    max_request_bytes: int
+    delivery_timeout_ms: float
 
 
 @attrs.define(eq=False)
@@ -93,11 +93,8 @@ class Sender:
             if self._identity_wanted:
                 await self._get_identity()
             due_at = self._send_due(trio.current_time())
-            if due_at == INFINITY:
+            with trio.move_on_at(due_at):
                 await self._wake.wait()
-            else:
-                with trio.move_on_at(due_at):
-                    await self._wake.wait()
 
     def abandon(self, error: KafkaError) -> None:
         """Fail everything that is left."""
@@ -170,6 +167,7 @@ class Sender:
                 self._submit(node_id, connection, batches)
             except KafkaError as error:
                 self._on_failure(batches, error)
+                self.wake()  # what is worth a retry has become due at a time that nobody has looked at yet
                 return
             queues = [
                 queue
@@ -239,9 +237,8 @@ class Sender:
             answers.update({(name, answer.index): answer for answer in topic.partition_responses})
         for batch in batches:
             queue = self.queues[batch.partition]
-            if (
-                answer := answers.get(batch.partition)
-            ) is None:  # an id that changed under way: the topic was made anew
+            answer = answers.get(batch.partition)
+            if answer is None:  # an id that changed under way: the topic was made anew
                 self._on_error(queue, batch, error_for(ErrorCode.UNKNOWN_TOPIC_OR_PARTITION))
             elif answer.error_code in (ErrorCode.NONE, ErrorCode.DUPLICATE_SEQUENCE_NUMBER):
                 self._stored(queue, batch, answer.base_offset, answer.log_append_time_ms)
@@ -305,10 +302,9 @@ class Sender:
         except KafkaError as error:
             if error.code.retriable:
                 await trio.sleep(self.cluster.settings.retry_backoff.pause_s(1))
-            elif isinstance(error, NotSupportedByBroker):
-                self._fatal = NotSupportedByBroker(f"{error.message}; use idempotent=False with it")
             else:
-                self._fatal = error
+                advice = "; use idempotent=False with it" if isinstance(error, NotSupportedByBroker) else ""
+                self._fatal = type(error)(error.message + advice)
             self.wake()
         else:
             self._identity = ProducerIdentity(response.producer_id, response.producer_epoch)

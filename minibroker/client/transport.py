@@ -1,6 +1,6 @@
-"""Bytes to and from one broker: a raw non-blocking socket, or any Trio stream (tests; later TLS).
+"""Bytes to and from one broker, over a raw non-blocking socket.
 
-The socket variant tries the system call first and waits only when it would block: through `trio.socket` a ready
+It tries the system call first and waits only when it would block: through `trio.socket` a ready
 receive costs 7 µs, raw 1 µs. And `receive_into` fills the caller's buffer, so a large response is never joined.
 """
 
@@ -75,31 +75,6 @@ class SocketTransport:
         """Close at once."""
         trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
-
-
-@attrs.define(eq=False)
-class StreamTransport:
-    """Any Trio stream."""
-
-    _stream: trio.abc.Stream
-
-    def send_some(self, buffers: deque[Buffer]) -> None:
-        """A stream cannot send without waiting: everything stays."""
-
-    async def send_all(self, buffers: deque[Buffer]) -> None:
-        """Gather, waiting for room."""
-        while buffers:
-            await self._stream.send_all(buffers.popleft())
-
-    async def receive_into(self, view: memoryview) -> int:
-        """Receive what is there, or wait."""
-        received = await self._stream.receive_some(len(view))
-        view[: len(received)] = received
-        return len(received)
-
-    async def aclose(self) -> None:
-        """Close at once."""
-        await trio.aclose_forcefully(self._stream)
 
 
 def _drop(buffers: deque[Buffer], sent: int) -> None:

@@ -16,7 +16,7 @@ import trio
 import trio.testing
 
 from minibroker.client.address import Address
-from minibroker.client.transport import StreamTransport
+from minibroker.client.transport import Buffer
 from minibroker.protocol.api import ApiKey, request_class
 from minibroker.protocol.codec import decode
 from minibroker.protocol.errors import ErrorCode
@@ -56,6 +56,31 @@ VERSIONS = {key: (key.min_version, key.max_version) for key in ApiKey}
 
 class Disconnect(Exception):
     """Raised by a handler: the broker closes the connection instead of answering."""
+
+
+@attrs.define(eq=False)
+class StreamTransport:
+    """Any Trio stream, in place of a socket."""
+
+    _stream: trio.abc.Stream
+
+    def send_some(self, buffers: deque[Buffer]) -> None:
+        """A stream cannot send without waiting: everything stays."""
+
+    async def send_all(self, buffers: deque[Buffer]) -> None:
+        """Gather, waiting for room."""
+        while buffers:
+            await self._stream.send_all(buffers.popleft())
+
+    async def receive_into(self, view: memoryview) -> int:
+        """Receive what is there, or wait."""
+        received = await self._stream.receive_some(len(view))
+        view[: len(received)] = received
+        return len(received)
+
+    async def aclose(self) -> None:
+        """Close at once."""
+        await trio.aclose_forcefully(self._stream)
 
 
 @attrs.define(eq=False)

@@ -37,6 +37,8 @@ class FakeGroup:
     assignments: dict[str, bytes] = attrs.Factory(dict)
     history: list[dict[str, bytes]] = attrs.Factory(list)
     """The assignments of all generations."""
+    rebalances: int = 0
+    """How often a new generation was wanted; a SyncGroup that waits is then answered."""
     fenced: bool = False
     _changed: trio.Event = attrs.Factory(trio.Event)
     _stable: bool = False
@@ -63,6 +65,7 @@ class FakeGroup:
     def rebalance(self) -> None:
         """A new generation is needed."""
         self._stable = False
+        self.rebalances += 1
         self._notify()
 
     def _notify(self) -> None:
@@ -85,8 +88,10 @@ class FakeGroup:
         self.rebalance()
         before = self.generation
         await trio.testing.wait_all_tasks_blocked()
-        while self.generation == before and self.waiting < set(self.members):
+        while self.generation == before and self.waiting < set(self.members) and member_id in self.members:
             await self._changed.wait()
+        if member_id not in self.members:
+            return JoinGroupResponse(error_code=ErrorCode.UNKNOWN_MEMBER_ID)
         if self.generation == before:
             self.generation += 1
             self.waiting = set()
@@ -123,9 +128,10 @@ class FakeGroup:
             self.history.append(self.assignments)
             self._stable = not self.waiting
             self._notify()
-        while not self.assignments and request.generation_id == self.generation:
+        before = self.rebalances
+        while not self.assignments and self.rebalances == before:
             await self._changed.wait()
-        if request.generation_id != self.generation:
+        if self.rebalances != before:
             return SyncGroupResponse(error_code=ErrorCode.REBALANCE_IN_PROGRESS)
         return SyncGroupResponse(assignment=self.assignments.get(request.member_id, b""))
 

@@ -35,7 +35,7 @@ def test_refuses_what_is_no_address(text: str) -> None:
 
 def test_lists_keep_order_and_drop_repeats() -> None:
     """A comma-separated list and an iterable mean the same."""
-    expected = [Address("a", 1), Address("b", 9092)]
+    expected = (Address("a", 1), Address("b", 9092))
     assert parse_addresses("a:1, b,a:1") == expected
     assert parse_addresses(["a:1", "b"]) == expected
     with pytest.raises(ValueError, match="at least one"):

@@ -22,7 +22,7 @@ async def test_a_bug_in_a_task_ends_the_body() -> None:
     async def broken() -> None:
         raise AssertionError("bug")
 
-    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="bug")):
+    with pytest.RaisesGroup(pytest.RaisesExc(AssertionError, match="bug"), flatten_subgroups=True):
         async with BackgroundTasks() as tasks:
             tasks.start(broken, name="broken")
             await trio.sleep_forever()
@@ -34,6 +34,37 @@ async def test_cancellation_passes_through() -> None:
         async with BackgroundTasks() as tasks:
             tasks.start(trio.sleep_forever, name="sleeper")
             await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_tasks_outlive_the_cancellation_of_the_block() -> None:
+    """Until its end, so that what it does in a shield on its way out can still use them."""
+    question, answer = trio.Event(), trio.Event()
+
+    async def reply() -> None:
+        await question.wait()
+        answer.set()
+
+    with trio.move_on_after(0):
+        async with BackgroundTasks() as tasks:
+            tasks.start(reply, name="reply")
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    question.set()
+                    await answer.wait()
+    assert answer.is_set()
+    assert not tasks.open
+
+
+async def test_opens_in_a_cancelled_scope() -> None:
+    """It is open for the moment until the body notices."""
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        async with BackgroundTasks() as tasks:
+            assert tasks.open
+            await trio.lowlevel.checkpoint()
     assert scope.cancelled_caught
 
 

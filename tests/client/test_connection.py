@@ -13,11 +13,10 @@ from minibroker.client.address import Address
 from minibroker.client.cluster import Cluster
 from minibroker.client.errors import ConnectionFailed, ConnectionLost, NotSupportedByBroker, RequestTimeout
 from minibroker.client.settings import ClusterSettings
-from minibroker.client.transport import StreamTransport
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.messages.init_producer_id import InitProducerIdRequest, InitProducerIdResponse
 from minibroker.protocol.messages.metadata import MetadataRequest
-from tests.client.fake import Disconnect, FakeCluster, disconnect_before
+from tests.client.fake import Disconnect, FakeCluster, StreamTransport, disconnect_before
 
 
 def settings(fake: FakeCluster, **changes: Any) -> ClusterSettings:

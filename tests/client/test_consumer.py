@@ -309,6 +309,19 @@ async def test_two_tasks_may_not_poll_at_once(autojump_clock: MockClock, fake: F
         nursery.cancel_scope.cancel()
 
 
+async def test_closing_ends_a_poll_in_another_task(autojump_clock: MockClock, fake: FakeCluster) -> None:
+    """It would wait forever."""
+    fake.add_topic("t")
+
+    async def read(reader: Consumer) -> None:
+        with pytest.raises(ClientClosed):
+            await reader.poll()
+
+    async with trio.open_nursery() as nursery, consumer(fake, topics=["t"]) as reader:
+        nursery.start_soon(read, reader)
+        await trio.testing.wait_all_tasks_blocked()
+
+
 async def test_offsets_can_be_asked_for(autojump_clock: MockClock, fake: FakeCluster) -> None:
     """Begin, end, and by time."""
     (log,) = fake.add_topic("t")

@@ -159,6 +159,67 @@ async def test_iteration_commits_all_but_the_record_at_hand(autojump_clock: Mock
     assert fake.committed == {("t", 0): 6}
 
 
+async def test_iteration_that_ends_early_commits_what_it_was_given(
+    autojump_clock: MockClock, fake: FakeCluster
+) -> None:
+    """Not the rest of the batch, which the application never saw."""
+    topic(fake, 1, 10)
+    FakeGroup(fake)
+    async with member(fake) as reader:
+        async for r in reader:
+            if r.offset == 1:
+                break
+    assert fake.committed == {("t", 0): 2}
+
+
+async def test_a_cancelled_member_leaves_its_group(autojump_clock: MockClock, fake: FakeCluster) -> None:
+    """What it was done with is committed, too; the others need not wait for its session to expire."""
+    topic(fake, 1, 10)
+    group = FakeGroup(fake)
+    with trio.CancelScope() as scope:
+        async with member(fake) as reader:
+            await reader.poll(4)
+            await reader.poll(4)
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+    assert group.members == {}
+    assert len(fake.requests(ApiKey.LEAVE_GROUP)) == 1
+    assert fake.committed == {("t", 0): 4}
+
+
+async def test_a_cancelled_member_does_not_wait_for_a_dead_broker(autojump_clock: MockClock, fake: FakeCluster) -> None:
+    """Leaving is tried for a few seconds, no more."""
+    topic(fake, 1, 10)
+    FakeGroup(fake)
+
+    async def never(request: Any, proceed: Any) -> Any:
+        await trio.sleep_forever()
+
+    with trio.CancelScope() as scope:
+        async with member(fake) as reader:
+            await reader.poll(4)
+            fake.fault(ApiKey.LEAVE_GROUP, never)
+            scope.cancel()
+            left_at = trio.current_time()
+    assert trio.current_time() - left_at < 5
+
+
+async def test_a_member_that_leaves_during_a_rebalance_is_gone(autojump_clock: MockClock, fake: FakeCluster) -> None:
+    """It does not join again behind its own back, which would hold up the next generation."""
+    topic(fake, 1, 10)
+    group = FakeGroup(fake)
+    async with member(fake, heartbeat_interval_ms=100, auto_commit=False) as stays:
+        await stays.poll(1)
+        async with member(fake, heartbeat_interval_ms=100, auto_commit=False):
+            await trio.sleep(0.05)
+            assert len(group.members) == 2
+            assert group.waiting
+        assert len(group.members) == 1
+        await trio.sleep(1)
+        assert len(group.members) == 1
+
+
 async def test_manual_commits(autojump_clock: MockClock, fake: FakeCluster) -> None:
     """Of everything handed out, or of given offsets; with auto_commit off, closing commits nothing."""
     topic(fake, 1, 10)
