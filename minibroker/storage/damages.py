@@ -13,7 +13,7 @@ from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.batch import HEADER_BYTES, decode_header, verify_crc
 from minibroker.storage.errors import CorruptLog
 from minibroker.storage.index import IndexDamaged, SparseIndex
-from minibroker.storage.integrity import Damage, Expectation, check_range, damage_at
+from minibroker.storage.integrity import Damage, Expectation, check_range
 from minibroker.storage.segment import Segment
 from minibroker.storage.walk import BadBatch, walk_headers
 
@@ -38,9 +38,10 @@ def expectation(log: "Log", segment: Segment) -> Expectation:
 
 def _anchors(segment: Segment) -> "array[int] | None":
     try:
-        return segment.offset_index.words()
+        words = segment.offset_index.words()
     except IndexDamaged:
         return None
+    return words if segment.has_anchors else None
 
 
 def damage_of(log: "Log", offset: int) -> Damage | None:
@@ -167,23 +168,30 @@ def ensure_index(log: "Log", segment: Segment, index: SparseIndex) -> None:
 
 
 def rebuild_indexes(log: "Log", segment: Segment) -> None:
-    """Make a segment's indexes and timestamps again from its batches. Damage that breaks the chain is quarantined."""
+    """Make a segment's indexes and timestamps again from its headers.
+
+    Where these do not fit together, only a CRC tells which one is wrong: then everything is read, and what is damaged is
+    quarantined.
+    """
     segment.forget_contents()
     expect = expectation(log, segment)
-    position, offset = 0, segment.base_offset
-    while position < segment.size_bytes:
-        try:
-            for at, header in walk_headers(segment.file(), position, segment.size_bytes):
-                reason = expect.complaint(header, offset)
-                if reason is not None:
-                    raise BadBatch(at, reason)
-                segment.note(header, at, log.settings.index_interval_bytes)
-                offset = header.next_offset
-        except BadBatch as bad:
-            damage = damage_at(segment.file(), bad, offset, expect)
-            quarantine(log, [damage])
-            position, offset = damage.end_position, damage.end_offset
-        else:
-            break
+    file, size, interval = segment.file(), segment.size_bytes, log.settings.index_interval_bytes
+    offset = segment.base_offset
+    try:
+        for at, header in walk_headers(file, 0, size):
+            reason = expect.complaint(header, offset)
+            if reason is not None:
+                raise BadBatch(at, reason)
+            segment.note(header, at, interval)
+            offset = header.next_offset
+    except BadBatch:
+        segment.forget_contents()
+        found = check_range(file, 0, size, segment.base_offset, expect)
+        quarantine(log, found)
+        position = 0
+        for end, following in [*((damage.position, damage.end_position) for damage in found), (size, size)]:
+            for at, header in walk_headers(file, position, end):
+                segment.note(header, at, interval)
+            position = following
     if segment is not log.active:
         segment.seal()

@@ -42,6 +42,8 @@ class Segment:
     """Ranges of positions whose batches were written or checked in this life, sorted and disjoint."""
     in_use: bool = False
     """Whether somebody looked something up since the last `release` was considered."""
+    has_anchors: bool = True
+    """Whether the offset index was made of good batches; one that was made again from headers alone proves nothing."""
     is_torn: bool = False
     """A failed write could not be taken back."""
     is_nameless: bool = False
@@ -178,6 +180,7 @@ class Segment:
         """Drop the indexes and what else was learnt from the batches, before `note` is told of all of them again."""
         self.offset_index.reset()
         self.time_index.reset()
+        self.has_anchors = False
         self.max_timestamp_ms = self.max_timestamp_offset = -1
         self.bytes_since_index = 0
 

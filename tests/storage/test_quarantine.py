@@ -72,3 +72,17 @@ def test_bytes_that_are_known_to_be_damaged_lead_nowhere() -> None:
     with pytest.raises(CorruptLog):
         contents(log)
     assert read_all(log) == [2, 3]
+
+
+def test_an_index_made_again_from_damaged_headers_proves_nothing() -> None:
+    """The index is lost in a power cut, and a header claims more offsets than its batch has: what follows is still served."""
+    log = make_log(index_interval_bytes=50)
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    size, *_ = [append(log, size=30).size_bytes for _ in range(3)]
+    log.flush()
+    state = log.begin_checkpoint()
+    disk.open(f"{PATH}/{0:020}.index").truncate(0)
+    disk.open(log.active.log_path).inode.content[size + 26] += 1  # the last byte of the second one's last offset delta
+    again, _ = Log.open(disk, PATH, log.settings, state, NOW)
+    assert read_all(again) == [0, 2]
