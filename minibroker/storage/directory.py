@@ -2,6 +2,7 @@
 
 import attrs
 import orjson
+from fastcrc import crc32
 
 from minibroker.storage.checkpoint import CheckpointFile
 from minibroker.storage.errors import (
@@ -87,8 +88,16 @@ def _partitions(fs: FileSystem, path: str) -> list[tuple[str, int]]:
 
 
 def _write_format(fs: FileSystem, path: str, cluster_id: str) -> None:
-    content = {"format_version": FORMAT_VERSION, "cluster_id": cluster_id}
+    content = {
+        "format_version": FORMAT_VERSION,
+        "cluster_id": cluster_id,
+        "crc": _format_crc(FORMAT_VERSION, cluster_id),
+    }
     replace_file(fs, f"{path}/{FORMAT}", orjson.dumps(content) + b"\n")
+
+
+def _format_crc(version: int, cluster_id: str) -> int:
+    return crc32.iscsi(b"%d %b" % (version, cluster_id.encode()))
 
 
 def _read_format(fs: FileSystem, path: str) -> str | None:
@@ -99,6 +108,9 @@ def _read_format(fs: FileSystem, path: str) -> str | None:
     except (MissingFile, orjson.JSONDecodeError, KeyError, TypeError):
         return None
     if not isinstance(version, int) or not isinstance(cluster_id, str):
+        return None
+    crc = _format_crc(version, cluster_id)
+    if content.get("crc", crc) != crc:
         return None
     if version > FORMAT_VERSION:
         raise NewerFormat(

@@ -68,6 +68,18 @@ def test_a_newer_format() -> None:
     assert disk.read(f"{DATA}/{FORMAT}") == content
 
 
+def test_a_flipped_bit_is_no_newer_format() -> None:
+    """Wherever it is: the file is made anew, with the cluster's id if that can still be told, and the broker starts."""
+    disk = SimulatedDisk()
+    opened(disk)
+    whole = disk.read(f"{DATA}/{FORMAT}")
+    for position in range(len(whole)):
+        for bit in range(8):
+            damaged = disk.restarted()
+            damaged.open(f"{DATA}/{FORMAT}").inode.content[position] ^= 1 << bit
+            assert opened(damaged).cluster_id
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format_version": "1"}', b'{"format_version": 1}'])
 def test_a_damaged_format_file(content: bytes) -> None:
     """Is written again with a new cluster id: the logs are what counts."""
