@@ -39,5 +39,7 @@ ROWS = (
     Row("clocks", 1_000, "tests.simulation.test_broker_lives:soak_clocks", "steps of the clock, and suspensions"),
     Row("kills", 1_000, "tests.durability.test_kill:soak", "kill -9 under load by foreign clients"),
     Row("syscalls", None, "tests.durability.test_system_calls:soak", "kill before and after every system call"),
+    Row("suspensions", 1_000, "tests.durability.test_suspension:soak", "a real process stopped beyond the timeouts"),
     Row("responses", 20_000, "tests.durability.test_lost_responses:soak", "lost responses and resets in mid-request"),
+    Row("frames", 10_000_000, "tests.traps.test_malformed:soak", "malformed frames beside an honest client"),
 )

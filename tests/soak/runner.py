@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import time
 from collections.abc import Callable, Sequence
@@ -32,6 +33,11 @@ def run_unit(row: Row, seed: int, ends_at: float) -> Outcome:
     return Outcome(cases, time.monotonic() - began)
 
 
+def be_quiet() -> None:
+    """Do not print warnings of logs: damages and cuts make a hundred thousand of them."""
+    logging.lastResort = None
+
+
 @attrs.define
 class Runner:
     """Runs rows, one after the other."""
@@ -47,7 +53,7 @@ class Runner:
     def run(self, rows: Sequence[Row]) -> bool:
         """Whether nothing was violated."""
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, mp_context=context) as pool:
+        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=be_quiet) as pool:
             return all(self._run_row(row, pool) for row in rows if not self.is_over())
 
     def is_over(self) -> bool:
