@@ -67,7 +67,7 @@ class Load:
         try:
             client.run()
         except BaseException as error:  # told to whoever runs the test
-            self.failures.append(f"{client!r}: {error!r}")
+            self.failures.append(f"{type(client).__name__}: {error!r}")
 
     def wait_more(self, acked: int = 0, polled: int = 0, committed: int = 0) -> None:
         """Return when that many more records are acknowledged, read, and that many more commits done."""

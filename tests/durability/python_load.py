@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka import TopicPartition as AioPartition
+from aiokafka.errors import KafkaConnectionError
 from kafka import KafkaConsumer, KafkaProducer
 from kafka import TopicPartition as PythonPartition
 
@@ -36,14 +37,7 @@ class AioWriter:
 
     async def _run(self) -> None:
         rng = random.Random(self.number)
-        producer = AIOKafkaProducer(
-            bootstrap_servers=self.load.address,
-            enable_idempotence=True,
-            linger_ms=2,
-            retry_backoff_ms=10,
-            request_timeout_ms=PATIENCE_S * 1000,
-        )
-        await producer.start()
+        producer = await self._start()
         try:
             while not self.load.done:
                 await self._send(producer, rng.choice(self.places))
@@ -52,6 +46,25 @@ class AioWriter:
             await asyncio.gather(*self._outstanding)
         finally:
             await producer.stop()
+
+    async def _start(self) -> AIOKafkaProducer:
+        """A producer that has found the broker; aiokafka gives up at once where it does not."""
+        while True:
+            producer = AIOKafkaProducer(
+                bootstrap_servers=self.load.address,
+                enable_idempotence=True,
+                linger_ms=2,
+                retry_backoff_ms=10,
+                request_timeout_ms=PATIENCE_S * 1000,
+            )
+            try:
+                await producer.start()
+            except KafkaConnectionError:
+                await producer.stop()
+                if self.load.done:
+                    raise
+            else:
+                return producer
 
     async def _send(self, producer: Any, place: Place) -> None:
         with self.load.lock:
