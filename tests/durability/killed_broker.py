@@ -42,6 +42,8 @@ class Life:
     """before the call, after it, or half: of a write, half of the bytes are written."""
     sync_all_files: int | None = None
     """From how many dirty files on one syncfs does for all; None for the broker's own mind."""
+    syncs: bool = True
+    """False where nothing but kills happens, which leave the page cache: syncs are counted, and cost nothing."""
 
 
 @attrs.define(eq=False)
@@ -50,6 +52,7 @@ class Trigger:
 
     dies_at: int | None = None
     dies: str = ""
+    syncs: bool = True
     calls: list[Call] = attrs.field(factory=list)
 
     @contextmanager
@@ -93,7 +96,8 @@ class KilledFile:
     def sync_data(self) -> None:
         """See File."""
         with self.trigger.around("fdatasync", self.file.path):
-            self.file.sync_data()
+            if self.trigger.syncs:
+                self.file.sync_data()
 
 
 @attrs.define(eq=False)
@@ -132,12 +136,14 @@ class KilledFileSystem(OsFileSystem):
     def sync_directory(self, path: str) -> None:
         """See FileSystem."""
         with self.trigger.around("fsync", path):
-            super().sync_directory(path)
+            if self.trigger.syncs:
+                super().sync_directory(path)
 
     def sync_all(self, path: str) -> None:
         """See FileSystem."""
         with self.trigger.around("syncfs", path):
-            super().sync_all(path)
+            if self.trigger.syncs:
+                super().sync_all(path)
 
 
 def live(life: Life, parent: Connection) -> None:
@@ -148,7 +154,7 @@ def live(life: Life, parent: Connection) -> None:
     set_up_logging("info")
     if life.sync_all_files is not None:
         syncer.SYNC_ALL_FILES = life.sync_all_files
-    trigger = Trigger(life.dies_at, life.dies)
+    trigger = Trigger(life.dies_at, life.dies, life.syncs)
     trio.run(_live, life.settings, parent, KilledFileSystem(trigger=trigger))
     parent.send(trigger.calls)
 

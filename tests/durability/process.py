@@ -42,6 +42,7 @@ class BrokerProcess:
     port: int = attrs.field(factory=free_port)
     sync_all_files: int | None = None
     """See Life."""
+    syncs: bool = True
     _pid: int | None = None
     _pipe: Connection | None = None
 
@@ -59,6 +60,7 @@ class BrokerProcess:
             dies_at=dies_at,
             dies=dies,
             sync_all_files=self.sync_all_files,
+            syncs=self.syncs,
         )
         self._pipe, theirs = Pipe()
         self._pid = NURSERY.start(life, theirs)

@@ -89,7 +89,7 @@ class Script:
 
 def _live(directory: Path, client: Client, phase: Phase, case: Case | None) -> list[Call]:
     """Live through a phase, with a second broker if the first dies; what the first has called, if it does not."""
-    broker = BrokerProcess(directory, SETTINGS, sync_all_files=phase.sync_all_files)
+    broker = BrokerProcess(directory, SETTINGS, sync_all_files=phase.sync_all_files, syncs=False)
     steps = phase.steps()
     died = False
     try:
