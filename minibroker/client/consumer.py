@@ -20,10 +20,6 @@ from minibroker.client.offsets import EARLIEST, LATEST, Isolation, list_offsets
 from minibroker.client.partition_state import ConsumerRecord, Seek, Start
 from minibroker.client.reading import Reading, RecordBatch
 
-RUN_RECORDS = 500
-"""How many records iteration takes at a time."""
-
-
 if TYPE_CHECKING:
     from minibroker.client.coordinator import CommittedOffset
     from minibroker.client.group import Callback, ConsumerGroup
@@ -138,7 +134,7 @@ class Consumer(Client):
         """Read exactly these partitions, without sharing them with a group (which may still keep the offsets)."""
         self._check_open()
         reading, wanted = self._reading, [TopicPartition(*partition) for partition in partitions]
-        reading.cut_run()
+        reading.end_iteration()
         for partition in set(reading.states) - set(wanted):
             del reading.states[partition]
         added = [partition for partition in wanted if partition not in reading.states]
@@ -213,7 +209,7 @@ class Consumer(Client):
         record = self._reading.next_nowait()
         if record is None:
             self._check_open()
-            record = await self._reading.next(RUN_RECORDS)
+            record = await self._reading.next()
         return record
 
     # Positions.
@@ -236,7 +232,7 @@ class Consumer(Client):
 
     def pause(self, partitions: Iterable[TopicPartition]) -> None:
         """Hand out, and fetch, nothing of these until `resume`."""
-        self._reading.cut_run()
+        self._reading.end_iteration()
         for partition in partitions:
             self._reading.states[partition].paused = True
 
@@ -257,7 +253,7 @@ class Consumer(Client):
         state = self._reading.states[partition]
         committed = self.isolation_level is Isolation.READ_COMMITTED
         end = state.last_stable_offset if committed else state.high_watermark
-        return None if end < 0 or state.position < 0 else max(end - self._reading.position_of(state), 0)
+        return None if end < 0 or state.position < 0 else max(end - state.position, 0)
 
     async def beginning_offsets(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Where partitions begin. Raises KafkaError."""
@@ -285,7 +281,6 @@ class Consumer(Client):
         """
         group = self._need_group()
         if offsets is None:
-            self._reading.cut_run()
             positions = {partition: state.position for partition, state in self._reading.states.items()}
             offsets = {partition: position for partition, position in positions.items() if position >= 0}
         await group.commit(offsets)

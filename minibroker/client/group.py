@@ -61,7 +61,7 @@ class ConsumerGroup:
 
     async def commit_last(self, *, clean: bool) -> None:
         """Commit what is done; if `clean`, that is all that was handed out."""
-        self.reading.cut_run()
+        self.reading.end_iteration()
         if clean:
             for state in self.reading.states.values():
                 state.done = state.position

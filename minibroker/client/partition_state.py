@@ -75,8 +75,6 @@ class PartitionState:
     topic_id: UUID = NO_ID
     seek: Seek | None = None
     """Pending; while there is one, the position is not known."""
-    position: int = -1
-    """The offset of the next record to hand out."""
     done: int = -1
     """Up to where the application is done: what was handed out before it came back for more. What is committed."""
     fetch_offset: int = -1
@@ -93,16 +91,16 @@ class PartitionState:
     log_start_offset: int = -1
     buffered_bytes: int = 0
     _buffer: deque[Fetched] = attrs.Factory(deque)
-    _records: Sequence[Record] = ()
-    """Decoded, with the index of the next to hand out."""
-    _next: int = 0
+    records: Sequence[Record] = ()
+    """The batch that is being handed out, and the index of the next one of it."""
+    next: int = 0
     _after_records: int = -1
     """The position once they are handed out."""
 
     @property
-    def has_data(self) -> bool:
-        """Whether there is something to hand out."""
-        return self._next < len(self._records) or bool(self._buffer)
+    def position(self) -> int:
+        """The offset of the next record to hand out; -1 while it is not known."""
+        return self.records[self.next].offset if self.next < len(self.records) else self._after_records
 
     def move_to(self, seek: Seek) -> None:
         """Forget the position; it will be looked up."""
@@ -116,17 +114,20 @@ class PartitionState:
 
     def _reset(self, offset: int) -> None:
         self.epoch += 1
-        self.position = self.done = self.fetch_offset = offset
         self.error = None
         self.retry_at = 0.0
-        self.clear()
+        self._drop(offset)
+        self.done = offset
 
     def clear(self) -> None:
         """Drop what was fetched ahead, to fetch it again."""
+        self._drop(self.position)
+
+    def _drop(self, position: int) -> None:
         self._buffer.clear()
-        self._records, self._next = (), 0
         self.buffered_bytes = 0
-        self.fetch_offset = self.position
+        self.records, self.next, self._after_records = (), 0, position
+        self.fetch_offset = position
 
     def add(self, records: memoryview, aborted: Iterable[tuple[int, int]] = ()) -> None:
         """Take the batches of a fetch response. `aborted`: (first offset, producer id) of aborted transactions.
@@ -152,24 +153,15 @@ class PartitionState:
 
         Raises CorruptMessage, InvalidRecord, UnsupportedCompressionType; the position stays before the bad batch.
         """
-        while self._next >= len(self._records):
+        while self.next >= len(self.records):
             if not self._buffer:
                 return ()
             self._decode_next()
-        records, start = self._records, self._next
+        records, start = self.records, self.next
         if start or len(records) > max_records:
             records = records[start : start + max_records]
-        self._next += len(records)
-        self.position = self._after_records if self._next >= len(self._records) else records[-1].offset + 1
-        if self._next >= len(self._records):
-            self._records, self._next = (), 0
+        self.next = start + len(records)
         return records
-
-    def give_back(self, records: Sequence[Record]) -> None:
-        """Take back records that were not handed on, of the last `take`."""
-        if records:
-            self._records, self._next = [*records, *self._records[self._next :]], 0
-            self.position = records[0].offset
 
     def _decode_next(self) -> None:
         header, batch = self._buffer[0]
@@ -184,9 +176,7 @@ class PartitionState:
                 records = [record for record in records if record.offset >= self.position]
         self._buffer.popleft()
         self.buffered_bytes -= header.size_bytes
-        self._records, self._next, self._after_records = records, 0, header.next_offset
-        if not records:
-            self.position = header.next_offset
+        self.records, self.next, self._after_records = records, 0, header.next_offset
 
 
 def _is_abort(batch: memoryview) -> bool:

@@ -61,10 +61,8 @@ class Reading:
     """Rebalances that want no records handed out."""
     _handed_out: list[PartitionState] = attrs.Factory(list)
     """By the last poll: the application is at work on them."""
-    _run: Sequence[Record] = ()
-    """What iteration is going through, and of which partition."""
-    _run_next: int = 0
-    _run_state: PartitionState | None = None
+    _iterated: PartitionState | None = None
+    """The partition whose batch iteration is going through."""
 
     def __attrs_post_init__(self) -> None:
         self._fetcher = Fetcher(self.cluster, self.settings, self.states, self._on_change)
@@ -90,7 +88,7 @@ class Reading:
 
     # Handing out.
 
-    async def poll(self, max_records: int, timeout_s: float | None, *, one_batch: bool = False) -> list[RecordBatch]:
+    async def poll(self, max_records: int, timeout_s: float | None) -> list[RecordBatch]:
         """The next records; an empty list when the timeout is over. Raises errors of the partitions and the group."""
         if self._inside:
             raise trio.BusyResourceError("another task is polling this consumer")
@@ -101,7 +99,7 @@ class Reading:
             with trio.move_on_after(float("inf") if timeout_s is None else timeout_s):
                 while True:
                     # No await between taking records and leaving the gate: a rebalance could commit without them.
-                    if not self._holders and (batches := self._take(max_records, one_batch)):
+                    if not self._holders and (batches := self._take(max_records)):
                         return batches
                     await self._changed.wait()
             return []
@@ -123,7 +121,7 @@ class Reading:
         """Wait for the application to ask for records, and keep it waiting."""
         self._holders += 1
         try:
-            self.cut_run()
+            self.end_iteration()
             while not self._inside:
                 await self._changed.wait()
             yield
@@ -131,7 +129,7 @@ class Reading:
             self._holders -= 1
             self._wake()
 
-    def _take(self, max_records: int, one_batch: bool) -> list[RecordBatch]:
+    def _take(self, max_records: int) -> list[RecordBatch]:
         if self._error is not None:
             raise self._error
         batches: list[RecordBatch] = []
@@ -146,7 +144,7 @@ class Reading:
                 raise error
             while max_records > 0 and (records := self._take_from(state, max_records, batches)):
                 batches.append(RecordBatch(partition.topic, partition.partition, records))
-                max_records = 0 if one_batch else max_records - len(records)
+                max_records -= len(records)
                 self._handed_out.append(state)
             refill = refill or state.buffered_bytes < self.settings.max_partition_fetch_bytes
             if max_records <= 0:
@@ -168,44 +166,37 @@ class Reading:
 
     def _come_back(self) -> None:
         """The application asks for more, so it is done with what it had."""
-        self.cut_run()
+        self.end_iteration()
         for state in self._handed_out:
             state.done = state.position
         self._handed_out.clear()
 
-    # Iteration: one record at a time from a run, so that most steps cost no more than an index.
+    # Iteration: a poll for one record, and then the rest of its batch at the cost of an index each.
 
     def next_nowait(self) -> ConsumerRecord | None:
-        """The next record of the run; None at its end."""
-        index = self._run_next
-        if index >= len(self._run) or self._run_state is None:
+        """The next record of the batch; None at its end."""
+        state = self._iterated
+        if state is None or state.next >= len(state.records):
             return None
-        self._run_next = index + 1
-        return tuple.__new__(ConsumerRecord, (*self._run_state.partition, *self._run[index]))
+        state.next += 1
+        return tuple.__new__(ConsumerRecord, (*state.partition, *state.records[state.next - 1]))
 
-    async def next(self, max_records: int) -> ConsumerRecord:
-        """The next record, beginning a new run."""
-        while True:
-            for batch in await self.poll(max_records, None, one_batch=True):
-                self._handed_out.clear()  # a run keeps account of itself
-                self._run, self._run_next = batch.records, 0
-                self._run_state = self.states[TopicPartition(batch.topic, batch.partition)]
-                record = self.next_nowait()
-                if record is not None:
-                    return record
+    async def next(self) -> ConsumerRecord:
+        """The next record, of another batch."""
+        (batch,) = await self.poll(1, None)
+        self._iterated = self.states[TopicPartition(batch.topic, batch.partition)]
+        return ConsumerRecord(batch.topic, batch.partition, *batch.records[0])
 
-    def cut_run(self) -> None:
-        """End the run: what it has not handed out goes back, and of the last record we cannot know if it is done."""
-        state, left = self._run_state, self._run[self._run_next :]
+    def end_iteration(self) -> None:
+        """Hand out nothing without a poll."""
         self.note_done()
-        self._run, self._run_next, self._run_state = (), 0, None
-        if state is not None and left:
-            state.give_back(left)
+        self._iterated = None
 
     def note_done(self) -> None:
-        """Of the run, the records before the last one handed out are done."""
-        if self._run_state is not None and self._run_next > 0:
-            self._run_state.done = self._run[self._run_next - 1].offset
+        """With iteration, the records before the last one handed out are done; of that we cannot know."""
+        state = self._iterated
+        if state is not None and 0 < state.next <= len(state.records):
+            state.done = state.records[state.next - 1].offset
 
     # Partitions.
 
@@ -220,19 +211,13 @@ class Reading:
         self._finder.wake()
         self._wake()
 
-    def position_of(self, state: PartitionState) -> int:
-        """The next offset to hand out, the run considered."""
-        if state is self._run_state and self._run_next < len(self._run):
-            return self._run[self._run_next].offset
-        return state.position
-
     async def wait_position(self, partition: TopicPartition) -> int:
         """The position of a partition, once it is known. Raises KeyError, or the error of the partition."""
         while (state := self.states[partition]).position < 0:
             if state.error is not None:
                 raise state.error
             await self._changed.wait()
-        return self.position_of(state)
+        return state.position
 
     def metadata_changed(self) -> None:
         """Leaders may have moved."""
@@ -246,7 +231,7 @@ class Reading:
 
     def move(self, states: Sequence[PartitionState], seek: Seek) -> None:
         """Have positions looked up."""
-        self.cut_run()
+        self.end_iteration()
         for state in states:
             if seek.start is Start.OFFSET:
                 state.move_to_offset(seek.value)
