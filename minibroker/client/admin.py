@@ -23,7 +23,7 @@ from minibroker.client.descriptions import (
     MemberDescription,
     PartitionLag,
 )
-from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition, cluster_info
+from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition, by_partition, cluster_info
 from minibroker.client.offsets import EARLIEST, LATEST, FoundOffset, Isolation, list_offsets, why_no_leader
 from minibroker.client.subscription import decode_assignment
 from minibroker.protocol.api import ApiKey
@@ -100,8 +100,9 @@ class Admin(Client):
             _check(response, what)
             for part in getattr(response, parts) if parts else ():
                 _check(part, what)
-                for partition in getattr(part, "partitions", ()):
-                    _check(partition, f"{what}, {part.name}-{partition.partition_index}")
+                if hasattr(part, "partitions"):
+                    for where, partition in by_partition([part]):
+                        _check(partition, f"{what}, {where}")
             return response
 
         if group is not None:
@@ -129,7 +130,7 @@ class Admin(Client):
                     total_bytes=result.total_bytes,
                     usable_bytes=result.usable_bytes,
                     error_code=result.error_code,
-                    sizes={where: part.partition_size for where, part in _partitions(result.topics)},
+                    sizes={where: part.partition_size for where, part in by_partition(result.topics)},
                 )
                 found.append(directory)
         return found
@@ -289,7 +290,7 @@ class Admin(Client):
                 topic.partitions.append(wanted)
             request = delete_records.DeleteRecordsRequest(topics=list(topics.values()), timeout_ms=self._timeout_ms)
             response = await self._ask("deleting records", request, "topics", node_id=node_id)
-            begins.update({where: answer.low_watermark for where, answer in _partitions(response.topics)})
+            begins.update({where: answer.low_watermark for where, answer in by_partition(response.topics)})
         return begins
 
     async def _leaders(self, partitions: Iterable[TopicPartition]) -> dict[int, list[TopicPartition]]:
@@ -422,11 +423,6 @@ def _check(answer: Any, what: str) -> None:
 
 def _settings_of(kind: int, name: str) -> str:
     return f"settings of {'topic' if kind == TOPIC else 'broker'} {name!r}"
-
-
-def _partitions(topics: Iterable[Any]) -> list[tuple[TopicPartition, Any]]:
-    """The parts of an answer that are about a partition each."""
-    return [(TopicPartition(topic.name, part.partition_index), part) for topic in topics for part in topic.partitions]
 
 
 def _member(member: describe_groups.DescribedGroupMember, consumer: bool) -> MemberDescription:

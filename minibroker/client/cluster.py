@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 import attrs
 import trio
 
+from minibroker.client.address import Address
 from minibroker.client.background import BackgroundTasks
 from minibroker.client.connection import Connection
 from minibroker.client.errors import ConnectionFailed, RequestTimeout
@@ -69,7 +70,7 @@ class Cluster:
     _refreshes_ended: int = 0
 
     async def __aenter__(self) -> Cluster:
-        self._bootstrap = [Link(address, self.settings) for address in self.settings.bootstrap]
+        self._bootstrap = [self._new_link(address) for address in self.settings.bootstrap]
         await self.tasks.__aenter__()
         self.tasks.start(self._keep_fresh, name="cluster metadata")
         return self
@@ -186,7 +187,7 @@ class Cluster:
             return None
         connection = link.usable()
         if connection is None:
-            self._begin(link)
+            link.begin()
         return connection
 
     async def connection(self, node_id: int, purpose: Purpose = "main") -> Connection:
@@ -195,7 +196,7 @@ class Cluster:
         if link is None:
             self.request_refresh()
             raise ConnectionFailed(f"the cluster does not list a broker {node_id} at present")
-        return await self._reach(link)
+        return await link.reach()
 
     async def any_connection(self) -> Connection:
         """A connection to any broker, at best one that exists. Raises ConnectionFailed if none can be reached."""
@@ -206,7 +207,7 @@ class Cluster:
         failures: list[str] = []
         for link in candidates:
             try:
-                return await self._reach(link)
+                return await link.reach()
             except ConnectionFailed as error:
                 failures.append(error.message)
         raise ConnectionFailed("no broker can be reached: " + "; ".join(dict.fromkeys(failures)))
@@ -223,21 +224,12 @@ class Cluster:
             if broker is None:
                 return None
             bootstrap = broker.address in self.settings.bootstrap
-            link = Link(broker.address, self.settings, "" if bootstrap else f"broker {node_id}")
+            link = self._new_link(broker.address, "" if bootstrap else f"broker {node_id}")
             self._links[node_id, purpose] = link
         return link
 
-    def _begin(self, link: Link) -> None:
-        if not link.connecting and self.tasks.open:
-            link.connecting = True
-            self.tasks.start(link.connect, self.tasks, self._changed, name=f"connecting to {link.address}")
-
-    async def _reach(self, link: Link) -> Connection:
-        connection = link.usable()
-        if connection is None:
-            self._begin(link)
-            connection = await link.wait_attempt()
-        return connection
+    def _new_link(self, address: Address, advertised_by: str = "") -> Link:
+        return Link(address, self.settings, self.tasks, self._changed, advertised_by)
 
     def _changed(self) -> None:
         for callback in self.on_change:

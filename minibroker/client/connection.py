@@ -67,11 +67,6 @@ class Connection:
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _correlation_id: int = 0
 
-    @property
-    def usable(self) -> bool:
-        """Whether requests can be submitted."""
-        return self.error is None
-
     def version_of(self, api_key: ApiKey, highest: int | None = None) -> int:
         """The highest version both sides speak, and not above `highest`. Raises NotSupportedByBroker."""
         ours = api_key.max_version if highest is None else min(highest, api_key.max_version)

@@ -7,12 +7,12 @@ minutes, have one of their own.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
-from minibroker.client.cluster import Cluster, Purpose
-from minibroker.client.metadata import NO_ID, TopicPartition
+from minibroker.client.cluster import Cluster
+from minibroker.client.metadata import NO_ID, TopicPartition, by_partition
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, KafkaError, error_for
 from minibroker.protocol.messages.find_coordinator import FindCoordinatorRequest
@@ -86,23 +86,10 @@ class GroupCoordinator:
             self.node_id = -1
 
     async def request(
-        self,
-        message: Request[ResponseT] | Callable[[int], Request[ResponseT]],
-        *,
-        api: ApiKey | None = None,
-        purpose: Purpose = "main",
-        highest: int | None = None,
-        extra_timeout_s: float = 0.0,
+        self, message: Request[ResponseT] | Callable[[int], Request[ResponseT]], **options: Any
     ) -> ResponseT:
-        """One request, as by `Cluster.request`. Raises KafkaError, of which `note` should be told."""
-        return await self.cluster.request(
-            message,
-            api=api,
-            node_id=await self._find(),
-            purpose=purpose,
-            highest=highest,
-            extra_timeout_s=extra_timeout_s,
-        )
+        """One request, with the options of `Cluster.request`. Raises KafkaError, of which `note` should be told."""
+        return await self.cluster.request(message, node_id=await self._find(), **options)
 
     async def retrying(self, attempt: Callable[[], Awaitable[Result]], what: str) -> Result:
         """`Cluster.retrying`, which goes on where the coordinator has moved to."""
@@ -157,12 +144,9 @@ class GroupCoordinator:
         ids_known = all(topic.topic_id != NO_ID for topic in topics.values())
         highest = None if ids_known else FIRST_COMMIT_BY_ID - 1
         response = await self.request(request, highest=highest)
-        names = {topic.topic_id: topic.name for topic in topics.values()}
-        for answered in response.topics:
-            for answer in answered.partitions:
-                if answer.error_code:
-                    where = f"{answered.name or names.get(answered.topic_id)}-{answer.partition_index}"
-                    raise error_for(answer.error_code, f"committing {where} for group {self.group!r}")
+        for where, answer in by_partition(response.topics, {topic.topic_id: topic.name for topic in topics.values()}):
+            if answer.error_code:
+                raise error_for(answer.error_code, f"committing {where} for group {self.group!r}")
 
     async def fetch(self, partitions: Iterable[TopicPartition] | None = None) -> dict[TopicPartition, CommittedOffset]:
         """Read committed offsets, of all partitions if None; those without one are left out. Raises KafkaError.
@@ -186,13 +170,11 @@ class GroupCoordinator:
         if group.error_code:
             raise error_for(group.error_code, f"reading the offsets of group {self.group!r}")
         found: dict[TopicPartition, CommittedOffset] = {}
-        for topic in group.topics:
-            for answer in topic.partitions:
-                where = TopicPartition(topic.name, answer.partition_index)
-                if answer.error_code:
-                    raise error_for(answer.error_code, f"reading the offset of {where} of group {self.group!r}")
-                if answer.committed_offset >= 0:
-                    found[where] = CommittedOffset(
-                        answer.committed_offset, answer.metadata or "", answer.committed_leader_epoch
-                    )
+        for where, answer in by_partition(group.topics):
+            if answer.error_code:
+                raise error_for(answer.error_code, f"reading the offset of {where} of group {self.group!r}")
+            if answer.committed_offset >= 0:
+                found[where] = CommittedOffset(
+                    answer.committed_offset, answer.metadata or "", answer.committed_leader_epoch
+                )
         return found

@@ -28,6 +28,10 @@ class Link:
 
     address: Address
     settings: ClusterSettings
+    tasks: BackgroundTasks
+    """Run the attempts and serve the connection."""
+    on_change: Callable[[], None]
+    """Called when an attempt has succeeded or failed, and when the connection has ended."""
     advertised_by: str = ""
     """For an address learnt from the cluster: which broker it is said to be of."""
     connection: Connection | None = None
@@ -43,45 +47,49 @@ class Link:
         connection = self.connection
         return connection if connection is not None and connection.error is None else None
 
-    async def wait_attempt(self) -> Connection:
-        """Wait for the attempt under way. Raises ConnectionFailed if it fails."""
+    def begin(self) -> None:
+        """Have a connection made, if that is not under way."""
+        if not self.connecting and self.tasks.open:
+            self.connecting = True
+            self.tasks.start(self._attempt, name=f"connecting to {self.address}")
+
+    async def reach(self) -> Connection:
+        """The connection; if there is none, one attempt is made. Raises ConnectionFailed."""
+        if (connection := self.usable()) is not None:
+            return connection
+        self.begin()
         while self.connecting:
             await self._changed.wait()
-        connection = self.usable()
-        if connection is None:
-            raise ConnectionFailed(self.error.message if self.error else f"not connected to {self.address}")
-        return connection
+        if (connection := self.usable()) is not None:
+            return connection
+        raise ConnectionFailed(self.error.message if self.error else f"not connected to {self.address}")
 
-    async def connect(self, tasks: BackgroundTasks, on_change: Callable[[], None]) -> None:
-        """Make one attempt, after a pause if others failed; the connection is then served by a task of its own.
-
-        `on_change` is called when the attempt succeeds or fails, and when the connection ends.
-        """
-        self.connecting = True
-        await trio.sleep_until(self._retry_at)
+    async def _attempt(self) -> None:
         try:
-            self.connection = await self._connect(tasks, on_change)
+            await trio.sleep_until(self._retry_at)  # others may have failed
+            self.connection = await self._connect()
         except ConnectionFailed as error:
             self._failed(error)
         else:
             self.error, self._failures = None, 0
-        self.connecting = False
-        self._changed.set()
-        self._changed = trio.Event()
-        on_change()
+        finally:
+            self.connecting = False
+            self._changed.set()
+            self._changed = trio.Event()
+        self.on_change()
 
-    async def _connect(self, tasks: BackgroundTasks, on_change: Callable[[], None]) -> Connection:
+    async def _connect(self) -> Connection:
         settings = self.settings
         with trio.move_on_after(settings.connect_timeout_ms / 1000):
             try:
                 transport = await settings.connect(self.address)
             except OSError as error:
                 raise ConnectionFailed(self._advice(_reason(error))) from error
-            if not tasks.open:  # closed meanwhile
+            if not self.tasks.open:  # closed meanwhile
                 await transport.aclose()
                 raise ConnectionFailed(f"gave up connecting to {self.address}")
             connection = Connection(self.address, settings.client_id, transport)
-            tasks.start(self._serve, connection, on_change, name=f"connection to {self.address}")
+            self.tasks.start(self._serve, connection, name=f"connection to {self.address}")
             try:
                 await handshake(connection)
             except KafkaError as error:
@@ -93,12 +101,12 @@ class Link:
             return connection
         raise ConnectionFailed(self._advice(f"no answer within {settings.connect_timeout_ms:.0f} ms"))
 
-    async def _serve(self, connection: Connection, on_change: Callable[[], None]) -> None:
+    async def _serve(self, connection: Connection) -> None:
         await connection.run()
         if self.connection is connection:
             self.connection = None
             self._failed(connection.error)
-            on_change()
+            self.on_change()
 
     def _failed(self, error: KafkaError | None) -> None:
         if isinstance(error, ConnectionFailed) and (self.error is None or self.error.message != error.message):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -37,12 +37,15 @@ class PartitionInfo:
     """Where a partition lives."""
 
     index: int
-    leader: int
+    leader: int = -1
     """Node id; -1 while there is none."""
     leader_epoch: int = -1
     replicas: tuple[int, ...] = ()
     in_sync_replicas: tuple[int, ...] = ()
     error_code: int = 0
+
+
+UNKNOWN = PartitionInfo(index=-1)
 
 
 @attrs.frozen(kw_only=True)
@@ -66,17 +69,18 @@ class ClusterInfo:
     brokers: Mapping[int, Broker] = attrs.Factory(dict)
     topics: Mapping[str, TopicInfo] = attrs.Factory(dict)
 
+    def partition(self, partition: TopicPartition) -> PartitionInfo:
+        """What is known of a partition."""
+        topic = self.topics.get(partition.topic)
+        return topic.partitions.get(partition.partition, UNKNOWN) if topic else UNKNOWN
+
     def leader(self, partition: TopicPartition) -> int:
         """Node id of the leader; -1 when none is known."""
-        topic = self.topics.get(partition.topic)
-        info = topic.partitions.get(partition.partition) if topic else None
-        return info.leader if info else -1
+        return self.partition(partition).leader
 
     def leader_epoch(self, partition: TopicPartition) -> int:
         """Epoch of that leader; -1 when unknown."""
-        topic = self.topics.get(partition.topic)
-        info = topic.partitions.get(partition.partition) if topic else None
-        return info.leader_epoch if info else -1
+        return self.partition(partition).leader_epoch
 
     def topic_id(self, topic: str) -> UUID:
         """The id of a topic; zero when unknown."""
@@ -123,3 +127,13 @@ def _topic_info(topic: Any, before: TopicInfo | None) -> TopicInfo:
         partitions=partitions,
         error_code=topic.error_code,
     )
+
+
+def by_partition(
+    topics: Iterable[Any], names: Mapping[UUID, str] | None = None
+) -> Iterator[tuple[TopicPartition, Any]]:
+    """The parts of an answer that are about a partition each. `names` is for answers that give topics by id only."""
+    for topic in topics:
+        name = topic.name or (names or {}).get(topic.topic_id, "")
+        for part in topic.partitions:
+            yield TopicPartition(name, part.partition_index), part

@@ -8,7 +8,7 @@ from enum import IntEnum
 import attrs
 
 from minibroker.client.cluster import STALE, Cluster
-from minibroker.client.metadata import TopicPartition
+from minibroker.client.metadata import TopicPartition, by_partition
 from minibroker.protocol.errors import ErrorCode, KafkaError, error_for
 from minibroker.protocol.messages.list_offsets import (
     ListOffsetsPartition,
@@ -113,15 +113,13 @@ def _request(wanted: Mapping[TopicPartition, int], cluster: Cluster, isolation: 
 def _read(response: ListOffsetsResponse, found: dict[TopicPartition, FoundOffset]) -> KafkaError | None:
     """Collect what was found; return one of the errors, a final one before a retriable one."""
     failure: KafkaError | None = None
-    for topic in response.topics:
-        for answer in topic.partitions:
-            partition = TopicPartition(topic.name, answer.partition_index)
-            if not answer.error_code:
-                found[partition] = FoundOffset(
-                    offset=answer.offset, timestamp_ms=answer.timestamp, leader_epoch=answer.leader_epoch
-                )
-                continue
-            error = error_for(answer.error_code, str(partition))
-            if failure is None or not (error.code.retriable or error.code in STALE):
-                failure = error
+    for partition, answer in by_partition(response.topics):
+        if not answer.error_code:
+            found[partition] = FoundOffset(
+                offset=answer.offset, timestamp_ms=answer.timestamp, leader_epoch=answer.leader_epoch
+            )
+            continue
+        error = error_for(answer.error_code, str(partition))
+        if failure is None or not (error.code.retriable or error.code in STALE):
+            failure = error
     return failure

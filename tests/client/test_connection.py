@@ -74,7 +74,7 @@ async def test_a_request_times_out_and_takes_its_connection_along(autojump_clock
         with pytest.raises(RequestTimeout, match="did not answer Metadata in time"):
             await connection.request(MetadataRequest(topics=[]), timeout_s=7)
         assert trio.current_time() - started == pytest.approx(7, abs=0.1)
-        assert not connection.usable
+        assert connection.error is not None
         assert await cluster.any_connection() is not connection
 
 
