@@ -106,9 +106,9 @@ class Fetcher:
         failures = 0
         while True:
             node.wake = trio.Event()
-            chosen, all_included = self._choose(node_id)
+            chosen, all_included, retry_at = self._choose(node_id)
             if not chosen:
-                await self._wait(node, self._next_retry(node_id))
+                await self._wait(node, retry_at)
                 continue
             got_data = True
             try:
@@ -131,29 +131,23 @@ class Fetcher:
         with trio.move_on_at(until):
             await node.wake.wait()
 
-    def _choose(self, node_id: int) -> tuple[list[PartitionState], bool]:
-        """What to fetch from a broker, and whether that is all it could be asked for."""
+    def _choose(self, node_id: int) -> tuple[list[PartitionState], bool, float]:
+        """What to fetch from a broker, whether that is all it could be asked for, and when there may be more."""
         now = trio.current_time()
-        leader = self.cluster.info.leader
         free_bytes = self.settings.buffer_bytes - sum(state.buffered_bytes for state in self.states.values())
         chosen: list[PartitionState] = []
         all_included = True
+        retry_at = float("inf")
         for partition, state in self.states.items():
-            if state.paused or state.position < 0 or state.error is not None or leader(partition) != node_id:
+            if state.paused or state.position < 0 or state.error or self.cluster.info.leader(partition) != node_id:
                 continue
             if state.retry_at > now:
-                continue
-            if state.buffered_bytes >= self.settings.max_partition_fetch_bytes or free_bytes <= 0:
+                retry_at = min(retry_at, state.retry_at)
+            elif state.buffered_bytes >= self.settings.max_partition_fetch_bytes or free_bytes <= 0:
                 all_included = False
             else:
                 chosen.append(state)
-        return chosen, all_included
-
-    def _next_retry(self, node_id: int) -> float:
-        leader = self.cluster.info.leader
-        now = trio.current_time()
-        times = (state.retry_at for partition, state in self.states.items() if leader(partition) == node_id)
-        return min((time for time in times if time > now), default=float("inf"))
+        return chosen, all_included, retry_at
 
     async def _fetch(self, node_id: int, chosen: list[PartitionState], max_wait_ms: int) -> bool:
         connection = await self.cluster.connection(node_id, "fetch")

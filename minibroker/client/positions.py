@@ -18,6 +18,7 @@ from minibroker.protocol.errors import KafkaError
 Committed = Callable[[Iterable[TopicPartition]], Awaitable[dict[TopicPartition, int]]]
 """Reads committed offsets; partitions without one are left out. Raises KafkaError."""
 
+LAST = Start.LAST
 TIMES = {Start.EARLIEST: EARLIEST, Start.LATEST: LATEST, Start.LAST: LATEST}
 
 
@@ -46,10 +47,6 @@ class PositionFinder:
         """There are seeks to resolve."""
         self._wake.set()
 
-    def _on_found(self, partitions: list[TopicPartition]) -> None:
-        self.begin(partitions)
-        self.on_change()
-
     async def run(self) -> None:
         """Resolve seeks for as long as the consumer is open."""
         failures = 0
@@ -74,51 +71,51 @@ class PositionFinder:
                     for state, seek in pending.items():
                         if state.seek is seek:
                             state.seek, state.error = None, error
-                    self._on_found([state.partition for state in pending])
+                    self.on_change()
                 await trio.sleep(self.cluster.settings.retry_backoff.pause_s(failures))
 
     async def _resolve(self, pending: dict[PartitionState, Seek]) -> None:
-        found: list[TopicPartition] = []
-        by_commit = [state for state, seek in pending.items() if seek.start is Start.COMMITTED]
-        if by_commit:
-            committed = await self.committed([state.partition for state in by_commit])
-            for state in by_commit:
-                seek = pending.pop(state)
-                if state.seek is not seek:
-                    continue
-                if state.partition in committed:
-                    state.move_to_offset(committed[state.partition])
-                    found.append(state.partition)
-                else:
-                    state.move_to(self.settings.start)
-                    pending[state] = self.settings.start
-        for state, seek in list(pending.items()):
+        """Resolve these seeks; a state that has another one by now is left alone."""
+        asked = [state.partition for state, seek in pending.items() if seek.start is Start.COMMITTED]
+        committed = await self.committed(asked) if asked else {}
+        known: dict[PartitionState, int] = {}
+        unknown: dict[PartitionState, Seek] = {}
+        for state, wanted in pending.items():
+            seek = wanted
+            if seek.start is Start.COMMITTED:
+                offset = committed.get(state.partition)
+                seek = self.settings.start if offset is None else Seek(Start.OFFSET, offset)
             if seek.start is Start.OFFSET:
-                state.move_to_offset(seek.value)
-            elif seek.start is Start.ERROR:
+                known[state] = seek.value
+            elif seek.start is not Start.ERROR:
+                unknown[state] = seek
+            elif state.seek is wanted:
                 state.seek = None
                 state.error = NoOffset(f"{state.partition} has no committed offset, and auto_offset_reset is 'error'")
-            else:
-                continue
-            del pending[state]
-            found.append(state.partition)
-        if found:
-            self._on_found(found)
-        if pending:
-            await self._look_up(pending)
+        self._settle(pending, known)
+        if unknown:
+            self._settle(pending, await self._look_up(unknown))
 
-    async def _look_up(self, pending: dict[PartitionState, Seek]) -> None:
-        times = {state.partition: TIMES.get(seek.start, seek.value) for state, seek in pending.items()}
-        offsets = await list_offsets(self.cluster, times, self.settings.isolation_level)
-        last = {state.partition: EARLIEST for state, seek in pending.items() if seek.start is Start.LAST}
-        starts = await list_offsets(self.cluster, last, self.settings.isolation_level) if last else {}
-        late = {partition: LATEST for partition in times if offsets[partition].offset < 0}  # no record is that late
-        ends = await list_offsets(self.cluster, late, self.settings.isolation_level) if late else {}
-        for state, seek in pending.items():
-            partition = state.partition
-            offset = ends[partition].offset if partition in ends else offsets[partition].offset
-            if seek.start is Start.LAST:
-                offset = max(offset - seek.value, starts[partition].offset)
-            if state.seek is seek:
+    def _settle(self, pending: dict[PartitionState, Seek], offsets: dict[PartitionState, int]) -> None:
+        for state, offset in offsets.items():
+            if state.seek is pending[state]:
                 state.move_to_offset(offset)
-        self._on_found([state.partition for state in pending])
+        self.begin([state.partition for state in offsets])
+        self.on_change()
+
+    async def _look_up(self, pending: dict[PartitionState, Seek]) -> dict[PartitionState, int]:
+        times = {state.partition: TIMES.get(seek.start, seek.value) for state, seek in pending.items()}
+        found = await self._list(times)
+        starts = await self._list({state.partition: EARLIEST for state, seek in pending.items() if seek.start is LAST})
+        ends = await self._list({partition: LATEST for partition in times if found[partition] < 0})  # no record so late
+        offsets = {}
+        for state, seek in pending.items():
+            offset = ends.get(state.partition, found[state.partition])
+            offsets[state] = max(offset - seek.value, starts[state.partition]) if seek.start is LAST else offset
+        return offsets
+
+    async def _list(self, times: dict[TopicPartition, int]) -> dict[TopicPartition, int]:
+        if not times:
+            return {}
+        found = await list_offsets(self.cluster, times, self.settings.isolation_level)
+        return {partition: answer.offset for partition, answer in found.items()}
