@@ -33,7 +33,7 @@ AT_ONCE = 40
 MOST_PER_CONNECTION = 30
 BROKEN_SHARE = 0.2
 """How many frames are broken in their structure."""
-UNIT = 100_000
+UNIT = 50_000
 """Frames of one unit of the long run."""
 FLAT_AFTER = 20
 """Rounds after which memory has to stay where it is."""
@@ -203,6 +203,6 @@ def test_malformed_frames(tmp_path: Path) -> None:
 
 
 def soak(seed: int, deadline: Callable[[], bool]) -> int:
-    """A hundred thousand frames for a broker of their own."""
+    """Fifty thousand frames for a broker of their own."""
     with tempfile.TemporaryDirectory(prefix="minibroker-") as name:
         return throw_frames(Path(name), UNIT, seed, deadline)
