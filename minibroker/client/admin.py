@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import attrs
 
 from minibroker.client.base import Client
+from minibroker.client.cluster import Cluster
 from minibroker.client.coordinator import CommittedOffset, GroupCoordinator, as_committed
 from minibroker.client.descriptions import (
     ClusterDescription,
@@ -25,6 +26,7 @@ from minibroker.client.descriptions import (
 )
 from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition, by_partition, cluster_info
 from minibroker.client.offsets import EARLIEST, LATEST, FoundOffset, Isolation, list_offsets, why_no_leader
+from minibroker.client.settings import ClusterSettings
 from minibroker.client.subscription import decode_assignment
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, GroupIdNotFound, ProtocolError, error_for
@@ -66,7 +68,7 @@ DEAD = "Dead"
 
 
 @attrs.define(eq=False, kw_only=True)
-class Admin(Client):
+class Admin(Client, ClusterSettings):
     """Administers a cluster. Use it in `async with`.
 
     Every method retries what may be retried, up to `api_timeout_ms`, and raises a KafkaError that says what is wrong.
@@ -74,6 +76,8 @@ class Admin(Client):
 
     client_id: str = "minibroker-admin"
     allow_auto_create_topics: bool = False
+
+    _cluster: Cluster = attrs.field(init=False, default=attrs.Factory(Cluster, takes_self=True))
 
     async def _ask(
         self,

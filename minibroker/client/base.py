@@ -1,22 +1,20 @@
-"""What producer, consumer and admin are: settings, and a cluster that can be reached inside `async with`."""
+"""The way in and out of producer, consumer and admin: a cluster that can be reached inside `async with`."""
 
 from __future__ import annotations
 
 from types import TracebackType
 from typing import Self
 
-import attrs
-
 from minibroker.client.cluster import Cluster
 from minibroker.client.errors import ClientClosed
-from minibroker.client.settings import ClusterSettings
 
 
-@attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class Client(ClusterSettings):
+class Client:
     """Base of the three."""
 
-    _cluster: Cluster = attrs.field(init=False, default=attrs.Factory(Cluster, takes_self=True))
+    __slots__ = ()
+    _cluster: Cluster
+    """Made of the settings of the subclass."""
 
     def _open(self) -> None:
         """Begin; the cluster is open already."""

@@ -15,6 +15,8 @@ import attrs
 import trio
 
 from minibroker.client.base import Client
+from minibroker.client.cluster import Cluster
+from minibroker.client.consumer_settings import ConsumerSettings, as_seek
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.offsets import EARLIEST, LATEST, Isolation, list_offsets
 from minibroker.client.partition_state import ConsumerRecord, Seek, Start
@@ -22,60 +24,19 @@ from minibroker.client.reading import Reading, RecordBatch
 
 if TYPE_CHECKING:
     from minibroker.client.coordinator import CommittedOffset
-    from minibroker.client.group import Callback, ConsumerGroup
+    from minibroker.client.group import ConsumerGroup
     from minibroker.client.membership import Membership
 
 
-def _seek(start: str | Start | Seek) -> Seek:
-    return start if isinstance(start, Seek) else Seek(Start(start))
-
-
-def _isolation(level: str | Isolation) -> Isolation:
-    return level if isinstance(level, Isolation) else Isolation[level.upper()]
-
-
 @attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class Consumer(Client):
+class Consumer(Client, ConsumerSettings):
     """Reads records. Use it in `async with`, and poll it from one task at a time.
 
     What it reads: `topics` or a `pattern` of their names, all partitions of them, or with a `group` its share of them;
-    or just `partitions`. Settings have Kafka's names and meanings.
+    or just `partitions`. Its settings, which have Kafka's names and meanings, are those of `ConsumerSettings`.
     """
 
-    topics: Iterable[str] = ()
-    pattern: str | None = None
-    """A regular expression that must match the whole name of a topic."""
-    partitions: Iterable[TopicPartition] = ()
-    group: str | None = None
-    auto_offset_reset: Start = attrs.field(default=Start.LATEST, converter=Start)
-    """`earliest`, `latest` or `error`: what to do when the position does not exist (any more)."""
-    start: Seek = attrs.field(
-        default=attrs.Factory(lambda self: Seek(self.auto_offset_reset), takes_self=True), converter=_seek
-    )
-    """Where to begin; in a group only where it has committed nothing. By default as `auto_offset_reset` says."""
-    isolation_level: Isolation = attrs.field(default=Isolation.READ_UNCOMMITTED, converter=_isolation)
-
-    group_instance_id: str | None = None
-    """Makes it a static member: a restart within the session timeout causes no rebalance (KIP-345)."""
-    assignors: Iterable[str] = ("range", "cooperative-sticky", "roundrobin")
-    """In order of preference. With `cooperative-sticky` alone, rebalances are incremental (KIP-429)."""
-    auto_commit: bool = True
-    auto_commit_interval_ms: float = 5_000
-    session_timeout_ms: int = 45_000
-    heartbeat_interval_ms: int = 3_000
-    max_poll_interval_ms: int = 300_000
-    on_assigned: Callback | None = None
-    on_revoked: Callback | None = None
-    on_lost: Callback | None = None
-
-    fetch_min_bytes: int = 1
-    fetch_max_wait_ms: int = 500
-    fetch_max_bytes: int = 52_428_800
-    max_partition_fetch_bytes: int = 1_048_576
-    buffer_bytes: int = 67_108_864
-    """How much may be fetched ahead, roughly."""
-    client_id: str = "minibroker-consumer"
-
+    _cluster: Cluster = attrs.field(init=False, default=attrs.Factory(Cluster, takes_self=True))
     _reading: Reading = attrs.field(init=False)
     _group: ConsumerGroup | None = attrs.field(init=False, default=None)
     _membership: Membership | None = attrs.field(init=False, default=None)
@@ -222,7 +183,7 @@ class Consumer(Client):
         """Go on at "earliest", "latest", `Seek(Start.TIME, ms)`, `Seek(Start.LAST, count)`; by default everywhere."""
         states = self._reading.states
         chosen = list(states.values()) if partitions is None else [states[partition] for partition in partitions]
-        self._reading.move(chosen, _seek(seek))
+        self._reading.move(chosen, as_seek(seek))
 
     async def position(self, partition: TopicPartition) -> int:
         """The offset of the next record to hand out, once it is known. Raises KeyError."""

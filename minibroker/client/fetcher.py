@@ -9,12 +9,12 @@ closed, since Kafka's protocol knows no other way to take a request back).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 import attrs
 import trio
 
 from minibroker.client.cluster import STALE, Cluster
+from minibroker.client.consumer_settings import ConsumerSettings
 from minibroker.client.errors import NoOffset
 from minibroker.client.metadata import NO_ID, TopicPartition
 from minibroker.client.offsets import Isolation
@@ -26,18 +26,6 @@ from minibroker.protocol.messages.fetch import FetchPartition, FetchRequest, Fet
 FIRST_VERSION_WITH_TOPIC_IDS = 13
 IDLE_PAUSE_S = 0.05
 """How long to wait after an empty answer that did not wait itself."""
-
-
-class FetchSettings(Protocol):
-    """The part of a consumer's settings that fetching needs."""
-
-    fetch_min_bytes: int
-    fetch_max_wait_ms: int
-    fetch_max_bytes: int
-    max_partition_fetch_bytes: int
-    buffer_bytes: int
-    isolation_level: Isolation
-    auto_offset_reset: Start
 
 
 @attrs.define(eq=False)
@@ -54,7 +42,7 @@ class Fetcher:
     """Fills the buffers of `states`."""
 
     cluster: Cluster
-    settings: FetchSettings
+    settings: ConsumerSettings
     states: Mapping[TopicPartition, PartitionState]
     on_change: Callable[[], None]
     """Called when there is data, or an error, to hand out, or a position to be looked up."""

@@ -7,13 +7,13 @@ when it comes for more, or when the consumer is closed without an error.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
 
 import attrs
 import trio
 
+from minibroker.client.consumer_settings import Callback, ConsumerSettings
 from minibroker.client.coordinator import CommittedOffset, GroupCoordinator, as_committed
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.partition_state import Seek, Start
@@ -22,22 +22,6 @@ from minibroker.protocol.errors import KafkaError, UnknownMemberId
 
 log = logging.getLogger(__name__)
 
-Callback = Callable[[frozenset[TopicPartition]], Awaitable[None]]
-"""An async function that is told of partitions. It runs while the application waits for records."""
-
-
-class GroupSettings(Protocol):
-    """The part of a consumer's settings that its group needs."""
-
-    auto_commit: bool
-    auto_commit_interval_ms: float
-    session_timeout_ms: int
-    heartbeat_interval_ms: int
-    max_poll_interval_ms: int
-    on_assigned: Callback | None
-    on_revoked: Callback | None
-    on_lost: Callback | None
-
 
 @attrs.define(eq=False)
 class ConsumerGroup:
@@ -45,7 +29,7 @@ class ConsumerGroup:
 
     reading: Reading
     coordinator: GroupCoordinator
-    settings: GroupSettings
+    settings: ConsumerSettings
     topics: frozenset[str] = frozenset()
     """Those it wants; empty while it only keeps offsets in the group."""
     _committed: dict[TopicPartition, int] = attrs.Factory(dict)

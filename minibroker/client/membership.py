@@ -17,8 +17,9 @@ import attrs
 import trio
 
 from minibroker.client.assignors import ASSIGNORS, Assignor
+from minibroker.client.consumer_settings import ConsumerSettings
 from minibroker.client.coordinator import MOVED, GroupCoordinator
-from minibroker.client.group import ConsumerGroup, GroupSettings
+from minibroker.client.group import ConsumerGroup
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.subscription import (
     Subscription,
@@ -71,7 +72,7 @@ class Membership:
     _coordinator: GroupCoordinator = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.group.coordinator, takes_self=True)
     )
-    _settings: GroupSettings = attrs.field(
+    _settings: ConsumerSettings = attrs.field(
         init=False, default=attrs.Factory(lambda self: self.group.settings, takes_self=True)
     )
 

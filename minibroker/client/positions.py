@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol
 
 import attrs
 import trio
 
 from minibroker.client.cluster import Cluster
+from minibroker.client.consumer_settings import ConsumerSettings
 from minibroker.client.errors import NoOffset
 from minibroker.client.metadata import TopicPartition
-from minibroker.client.offsets import EARLIEST, LATEST, Isolation, list_offsets
+from minibroker.client.offsets import EARLIEST, LATEST, list_offsets
 from minibroker.client.partition_state import PartitionState, Seek, Start
 from minibroker.protocol.errors import KafkaError
 
@@ -22,13 +22,6 @@ LAST = Start.LAST
 TIMES = {Start.EARLIEST: EARLIEST, Start.LATEST: LATEST, Start.LAST: LATEST}
 
 
-class PositionSettings(Protocol):
-    """The part of a consumer's settings that finding positions needs."""
-
-    start: Seek
-    isolation_level: Isolation
-
-
 @attrs.define(eq=False)
 class PositionFinder:
     """Resolves the pending seeks of `states`."""
@@ -36,7 +29,7 @@ class PositionFinder:
     cluster: Cluster
     states: Mapping[TopicPartition, PartitionState]
     committed: Committed
-    settings: PositionSettings
+    settings: ConsumerSettings
     begin: Callable[[list[TopicPartition]], None]
     """Called with the partitions that have a position now, to be fetched from."""
     on_change: Callable[[], None]

@@ -16,11 +16,13 @@ import trio
 
 from minibroker.client.base import Client
 from minibroker.client.batches import Batch, Delivery
+from minibroker.client.cluster import Cluster
 from minibroker.client.errors import ClientClosed, RequestTimeout
 from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition
 from minibroker.client.partition_queue import PartitionQueue
 from minibroker.client.partitioner import StickyPartitioner, partition_of_key
 from minibroker.client.sender import Sender
+from minibroker.client.settings import ClusterSettings
 from minibroker.protocol.errors import KafkaError, MessageTooLarge, UnknownTopicOrPartition, error_for
 from minibroker.records.batch import HEADER_BYTES
 from minibroker.records.builder import BatchBuilder, RecordHeaders, max_record_bytes
@@ -68,7 +70,7 @@ def _codec(compression: str | Codec) -> Codec:
 
 
 @attrs.define(eq=False, kw_only=True, on_setattr=attrs.setters.NO_OP)
-class Producer(Client):
+class Producer(Client, ClusterSettings):
     """Sends records. Use it in `async with`; leaving the block delivers what is buffered.
 
     One producer may be shared by any number of tasks. Order is kept per partition, also under retries. Settings have
@@ -97,6 +99,7 @@ class Producer(Client):
     """How long `send` may wait for buffer memory, or for the topic to be known."""
     client_id: str = "minibroker-producer"
 
+    _cluster: Cluster = attrs.field(init=False, default=attrs.Factory(Cluster, takes_self=True))
     _sender: Sender = attrs.field(init=False)
     _topics: dict[str, _Topic] = attrs.field(init=False, factory=dict)
     _free_bytes: int = attrs.field(init=False)

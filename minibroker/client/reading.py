@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Protocol
 
 import attrs
 import trio
 
 from minibroker.client.cluster import Cluster
-from minibroker.client.fetcher import Fetcher, FetchSettings
+from minibroker.client.consumer_settings import ConsumerSettings
+from minibroker.client.fetcher import Fetcher
 from minibroker.client.metadata import TopicPartition
 from minibroker.client.partition_state import ConsumerRecord, PartitionState, Seek, Start
-from minibroker.client.positions import Committed, PositionFinder, PositionSettings
+from minibroker.client.positions import Committed, PositionFinder
 from minibroker.protocol.errors import KafkaError
 from minibroker.records.record import Record
 
@@ -25,10 +25,6 @@ class RecordBatch:
     topic: str
     partition: int
     records: Sequence[Record]
-
-
-class ReadingSettings(FetchSettings, PositionSettings, Protocol):
-    """The part of a consumer's settings that reading needs."""
 
 
 async def _nothing_committed(_: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
@@ -45,7 +41,7 @@ class Reading:
     """
 
     cluster: Cluster
-    settings: ReadingSettings
+    settings: ConsumerSettings
     committed: Committed = _nothing_committed
     states: dict[TopicPartition, PartitionState] = attrs.Factory(dict)
     _fetcher: Fetcher = attrs.field(init=False)
