@@ -54,7 +54,7 @@ class Answers:
     _lost: bool = False
 
     def __attrs_post_init__(self) -> None:
-        self._outbox = Outbox(self.transport)
+        self._outbox = Outbox(self.transport, self.flusher.wait_turn)
 
     def __len__(self) -> int:
         """Requests that are started and not answered, or whose answers wait for others."""

@@ -147,7 +147,8 @@ class Connection:
         if self.inbox.held_bytes:
             self._account()
         turn_end = self._last_received + TURN_S
-        while not self._must_pause():
+        paused = self._must_pause()
+        while not paused:
             frame = self.inbox.next_frame()
             if frame is None:
                 return self._await_rest()
@@ -155,8 +156,7 @@ class Connection:
             answer = self.dispatcher.dispatch(frame, self.transport.host)
             if answer is not None:
                 self._answers.add(answer)
-            if trio.current_time() > turn_end:
-                break
+            paused = trio.current_time() > turn_end or (self._answers.pending and self._must_pause())
         self.inbox.park()
         return False
 

@@ -48,11 +48,12 @@ class Connections:
     _descriptors: int = attrs.field(factory=connection_descriptors)
     """How many connections there are descriptors for."""
     _told: bool = False
-    _poller: EpollPoller | TaskPoller = attrs.field(factory=lambda: EpollPoller() if HAS_EPOLL else TaskPoller())
+    _poller: EpollPoller | TaskPoller = attrs.field(init=False)
     _limits: Limits = attrs.field(init=False)
     _budget: MemoryBudget = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._poller = EpollPoller(self.services.flusher.run_round_now) if HAS_EPOLL else TaskPoller()
         settings = self.services.settings
         limit = settings.queued_max_request_bytes
         self._budget = MemoryBudget(UNLIMITED if limit == -1 else limit)

@@ -54,6 +54,8 @@ class Watcher:
 class EpollPoller:
     """A Poller with one epoll for all sockets. `run` must be running."""
 
+    rest: Callable[[], None]
+    """Called when there is nothing to read for the moment; must not wait."""
     _epoll: Any = attrs.field(factory=lambda: select.epoll())
     _watchers: dict[int, Watcher] = attrs.field(factory=dict)
     _others: TaskPoller = attrs.field(factory=TaskPoller)
@@ -90,6 +92,7 @@ class EpollPoller:
         while trio.current_time() < end:
             events = self._epoll.poll(0, EVENTS)
             if not events:
+                self.rest()
                 return False
             for descriptor, _ in events:
                 watcher = watchers.get(descriptor)

@@ -106,7 +106,9 @@ class ThreadSyncer:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(SYNC_THREADS, thread_name_prefix="minibroker-sync")
-        for future in [self._pool.submit(call) for call in calls]:
+        # A job for each thread, not for each file: handing one over costs as much as many a sync.
+        shares = [calls[first::SYNC_THREADS] for first in range(min(SYNC_THREADS, len(calls)))]
+        for future in [self._pool.submit(_run_in_turn, share) for share in shares]:
             future.result()
 
 

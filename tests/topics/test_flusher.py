@@ -133,19 +133,49 @@ async def test_a_quick_disk_is_synced_at_once_for_one_who_waits(waiting: int, nu
     syncer, log = HeldSyncer(quick=True), FakeLog(end=1)
     flusher = Flusher(syncer)
     seen: list[int] = []
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
     ticket = flusher.mark_dirty(log)
     for _ in range(waiting):
         flusher.call_when_durable(ticket, lambda: seen.append(log.durable))
-    nursery.start_soon(flusher.run)
+    flusher.run_round_now()
+    assert (syncer.synced_now, seen) == ((1, [1]) if waiting == 1 else (0, []))
     await trio.testing.wait_all_tasks_blocked()
-    assert (syncer.synced_now, len(syncer.rounds)) == ((1, 0) if waiting == 1 else (0, 1))
+    assert len(syncer.rounds) == (waiting != 1)
     syncer.release.set()
     await flusher.wait_durable(ticket)
     assert seen == [1] * waiting
 
 
-async def test_a_failed_sync_at_once_ends_the_flusher_too() -> None:
-    """Where it happens makes no difference: nothing is acknowledged."""
+async def test_a_slow_disk_is_left_to_the_thread(nursery: trio.Nursery) -> None:
+    """The round that was about to run at once runs there, once; nothing that is appended meanwhile is taken for durable."""
+    syncer, log = HeldSyncer(), FakeLog(end=1)
+    flusher = Flusher(syncer)
+    seen: list[int] = []
+    nursery.start_soon(flusher.run)
+    await trio.testing.wait_all_tasks_blocked()
+    first = flusher.mark_dirty(log)
+    flusher.call_when_durable(first, lambda: seen.append(log.durable))
+    flusher.run_round_now()
+    log.end = 2
+    second = flusher.mark_dirty(log)
+    flusher.call_when_durable(second, lambda: seen.append(log.durable))
+    syncer.quick = True
+    flusher.run_round_now()
+    await trio.testing.wait_all_tasks_blocked()
+    assert (syncer.rounds, seen) == ([[1]], [])
+    syncer.release.set()
+    await flusher.wait_durable(first)
+    assert seen == [1]
+    await trio.testing.wait_all_tasks_blocked()
+    assert (syncer.rounds, syncer.synced_now) == ([[1], [2]], 0)
+    syncer.release.set()
+    await flusher.wait_durable(second)
+    assert seen == [1, 2]
+
+
+async def test_a_failed_sync_at_once_acknowledges_nothing() -> None:
+    """Where it happens makes no difference."""
 
     class Failing(HeldSyncer):
         def try_sync_now(self, points: Sequence[Any]) -> bool:
@@ -155,5 +185,39 @@ async def test_a_failed_sync_at_once_ends_the_flusher_too() -> None:
     flusher = Flusher(Failing())
     flusher.call_when_durable(flusher.mark_dirty(log), lambda: seen.append(1))
     with pytest.raises(SyncFailed):
-        await flusher.run()
+        flusher.run_round_now()
     assert (seen, log.durable, flusher.completed) == ([], 0, 0)
+
+
+async def test_who_reads_the_disk_lets_syncs_go_first(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """At once on an idle disk, after the round that runs, after a rest while rounds take long, and soon after the last."""
+    syncer, log = HeldSyncer(), FakeLog()
+    flusher = Flusher(syncer)
+    nursery.start_soon(flusher.run)
+
+    async def run_round(takes_s: float) -> None:
+        log.end += 1
+        ticket = flusher.mark_dirty(log)
+        await trio.sleep(takes_s)
+        syncer.release.set()
+        await flusher.wait_durable(ticket)
+
+    async def turn_s() -> float:
+        began = trio.current_time()
+        await flusher.wait_turn()
+        return trio.current_time() - began
+
+    assert await turn_s() == 0
+    for _ in range(50):
+        await run_round(0.001)
+    assert await turn_s() == 0
+    nursery.start_soon(run_round, 0.001)
+    await trio.sleep(0.0005)
+    assert await turn_s() == pytest.approx(0.0005)
+    for _ in range(50):
+        await run_round(0.02)
+    assert await turn_s() >= 0.05
+    await trio.sleep(0.2)
+    assert await turn_s() == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+import attrs
+
 from minibroker.load.specs import ACKS_ALL, ACKS_LEADER, ProduceSpec
 from tests.benchmarks.case import KAFKA, KAFKA_SYNCED, LIMIT, OURS, SYNCED, Bench, Case, Sample, Turn, limit_turn
 from tests.benchmarks.processes import run_load
@@ -13,6 +15,9 @@ MEGABYTE: Final = 1_000_000
 ONE_RECORD: Final = 1
 MAX_BYTES: Final = 1_500_000_000
 MANY_PARTITIONS: Final = 1_000
+FIRST_WRITES_S: Final = 3.0
+"""Warm-up for many new files: the first write to each has the kernel look for space, which on a disk that is in use takes
+it a millisecond of processor time or more, once."""
 
 
 def produce_turn(side: str, *, partitions: int = 1, **spec: Any) -> Turn:
@@ -21,12 +26,15 @@ def produce_turn(side: str, *, partitions: int = 1, **spec: Any) -> Turn:
 
     def turn(bench: Bench) -> Sample:
         broker = bench.broker(side)
+        span = bench.span(MAX_BYTES)
+        if partitions == MANY_PARTITIONS:
+            span = attrs.evolve(span, warm_up_s=FIRST_WRITES_S)
         with bench.topic(broker, partitions, configs) as topic:
             load = ProduceSpec(
                 address=broker.address,
                 topic=topic,
                 partitions=partitions,
-                span=bench.span(MAX_BYTES),
+                span=span,
                 pid=broker.pid,
                 **spec,
             )
