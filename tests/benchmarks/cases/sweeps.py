@@ -67,7 +67,6 @@ CASES: Final = (
         name="sweep-partitions",
         work="produce, 16 KB batches, 10 connections, acks=all, by partitions",
         sides=sweep("partitions", PARTITIONS, connections=10),
-        max_rounds=SWEEP_ROUNDS,
     ),
     Case(
         name="idle-connections",
