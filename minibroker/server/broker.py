@@ -6,6 +6,7 @@
     ├── maintenance                  checkpoints, retention, compaction
     └── connections
         ├── one acceptor per listening socket
+        ├── one poller for the sockets of all clients
         └── one connection per client
 
 A connection or a maintenance job fails alone. A failed sync, or a bug of ours (AssertionError), ends everything: nothing

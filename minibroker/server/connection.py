@@ -230,19 +230,16 @@ class Connection:
             self._last_received = trio.current_time()
             if self._start_received():
                 return
-            if not self._must_pause() and self.inbox.unfinished_bytes:
-                await self._wait_allowed()
 
     async def _wait_allowed(self) -> None:
         """Wait until more may be received. It is not the peer who is slow then."""
-        if not self.budget.allows(self):
-            began = trio.current_time()
-            self._paused = True
-            await self.budget.wait_allowed(self)
-            self._paused = False
-            self._last_received = trio.current_time()
-            if self._unfinished_since:
-                self._unfinished_since += self._last_received - began
+        began = trio.current_time()
+        self._paused = True
+        await self.budget.wait_allowed(self)
+        self._paused = False
+        self._last_received = trio.current_time()
+        if self._unfinished_since:
+            self._unfinished_since += self._last_received - began
 
     async def _drain(self) -> None:
         """Wait until everything is answered that was started."""

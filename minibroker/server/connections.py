@@ -15,7 +15,7 @@ from minibroker.server.connection import Connection
 from minibroker.server.dispatch import Dispatcher
 from minibroker.server.inbox import SCRATCH_BYTES, Inbox
 from minibroker.server.limits import Limits, MemoryBudget
-from minibroker.server.poller import HAS_EPOLL, EpollPoller, TaskPoller
+from minibroker.server.poller import HAS_EPOLL, EpollPoller, Poller, TaskPoller
 from minibroker.server.transport import SocketTransport, Transport
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Connections:
     _descriptors: int = attrs.field(factory=connection_descriptors)
     """How many connections there are descriptors for."""
     _told: bool = False
-    _poller: EpollPoller | TaskPoller = attrs.field(init=False)
+    _poller: Poller = attrs.field(init=False)
     _limits: Limits = attrs.field(init=False)
     _budget: MemoryBudget = attrs.field(init=False)
 
@@ -116,8 +116,7 @@ class Connections:
 
     async def run_polling(self) -> None:
         """Take what the peers send, for ever."""
-        if isinstance(self._poller, EpollPoller):
-            await self._poller.run()
+        await self._poller.run()
 
     async def run_sweeping(self) -> None:
         """Close connections that were idle for too long, and free the memory of quiet ones, for ever."""

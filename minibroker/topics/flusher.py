@@ -161,7 +161,7 @@ class Flusher:
 
     async def _run_round(self) -> None:
         self._begun = self._begun or self._begin()
-        if self._begun.points:
+        if self._begun.flushes:
             # The result of a sync must never be lost to a cancellation: it decides what may be served.
             began = trio.current_time()
             with trio.CancelScope(shield=True):

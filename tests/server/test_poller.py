@@ -45,8 +45,7 @@ class Line:
 @pytest.fixture(params=POLLERS)
 async def poller(request: pytest.FixtureRequest, nursery: trio.Nursery) -> Poller:
     made: Poller = EpollPoller(rest=lambda: None) if request.param is EpollPoller else TaskPoller()
-    if isinstance(made, EpollPoller):
-        nursery.start_soon(made.run)
+    nursery.start_soon(made.run)
     return made
 
 

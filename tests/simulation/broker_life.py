@@ -32,6 +32,7 @@ from minibroker.storage.errors import StorageError
 from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import FlushPoint
 from minibroker.topics.clock import Clock
+from minibroker.topics.syncer import InlineSyncer
 from tests.simulation.clients import Administrator, Consumer, IdempotentProducer, PlainProducer
 from tests.simulation.disk import PowerCut, SimulatedDisk, survivors
 from tests.simulation.examination import Examiner
@@ -97,13 +98,7 @@ class SlowSyncer:
 
     def try_sync_now(self, points: Sequence[FlushPoint]) -> bool:
         """See Syncer: sometimes the disk is quick."""
-        if self.rng.random() < 0.5:
-            return False
-        for file in dict.fromkeys(file for point in points for file in point.files):
-            file.sync_data()
-        for directory in dict.fromkeys(directory for point in points for directory in point.directories):
-            self.fs.sync_directory(directory)
-        return True
+        return self.rng.random() >= 0.5 and InlineSyncer(self.fs).try_sync_now(points)
 
     async def sync(self, points: Sequence[FlushPoint]) -> None:
         """See Syncer."""
