@@ -27,7 +27,7 @@ def produce_turn(side: str, *, partitions: int = 1, **spec: Any) -> Turn:
     def turn(bench: Bench) -> Sample:
         broker = bench.broker(side)
         span = bench.span(MAX_BYTES)
-        if partitions == MANY_PARTITIONS:
+        if partitions >= MANY_PARTITIONS:
             span = attrs.evolve(span, warm_up_s=FIRST_WRITES_S)
         with bench.topic(broker, partitions, configs) as topic:
             load = ProduceSpec(
