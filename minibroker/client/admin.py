@@ -28,6 +28,7 @@ from minibroker.client.metadata import ClusterInfo, TopicInfo, TopicPartition, b
 from minibroker.client.offsets import EARLIEST, LATEST, FoundOffset, Isolation, list_offsets, why_no_leader
 from minibroker.client.settings import ClusterSettings
 from minibroker.client.subscription import decode_assignment
+from minibroker.client.verification import Advance, PartitionCheck, check_partition
 from minibroker.protocol.api import ApiKey
 from minibroker.protocol.errors import ErrorCode, GroupIdNotFound, ProtocolError, error_for
 from minibroker.protocol.messages import (
@@ -329,6 +330,13 @@ class Admin(Client, ClusterSettings):
         begins = await self.list_offsets(dict.fromkeys(partitions, EARLIEST))
         ends = await self.list_offsets(partitions)
         return {partition: (begins[partition].offset, ends[partition].offset) for partition in partitions}
+
+    async def check(self, partition: TopicPartition, *, gaps_allowed: bool, advance: Advance) -> PartitionCheck:
+        """Read all that a partition holds, and tell what cannot be read or is damaged; `advance` is told of each batch.
+
+        `gaps_allowed` if it is compacted: there offsets may be missing. Raises nothing but what cancels it.
+        """
+        return await check_partition(self._cluster, partition, gaps_allowed=gaps_allowed, advance=advance)
 
     # Groups.
 
