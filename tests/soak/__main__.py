@@ -15,9 +15,11 @@ from tests.soak.runner import Runner, run_unit
 
 PROGRESS = Path(__file__).parents[2] / ".soak" / "progress.json"
 
+SUCCESS, VIOLATED, WRONG_USE, INTERRUPTED = 0, 1, 2, 130
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the arguments say; the exit status is 1 if a promise was broken, 2 if the arguments are wrong."""
+    """Do what the arguments say; the status is 1 if a promise was broken, 2 if the arguments are wrong, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     unknown = set(options.what) - {row.name for row in ROWS}
     if unknown:
@@ -25,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"there is no {', '.join(sorted(unknown))}; there are {', '.join(row.name for row in ROWS)}",
             file=sys.stderr,
         )
-        return 2
+        return WRONG_USE
     rows = [row for row in ROWS if row.name in options.what or not options.what]
     if options.only is not None:
         return _run_only(rows, options.only)
@@ -33,15 +35,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress = Progress.load(options.progress)
     except ValueError as error:
         print(error, file=sys.stderr)
-        return 2
+        return WRONG_USE
     if options.list:
         print(table(progress))
-        return 0
+        return SUCCESS
     ends_at = time.monotonic() + (options.minutes * 60 if options.minutes is not None else float("inf"))
     runner = Runner(progress, options.seed, ends_at, options.jobs, lambda text: print(text, flush=True), options.units)
-    is_whole = runner.run(rows)
+    try:
+        status = SUCCESS if runner.run(rows) else VIOLATED
+    except KeyboardInterrupt:
+        progress.save()
+        print("interrupted: the next run does again what was not finished")
+        status = INTERRUPTED
     print(table(progress))
-    return 0 if is_whole else 1
+    return status
 
 
 def _run_only(rows: Sequence[Row], seed: int) -> int:
@@ -49,8 +56,8 @@ def _run_only(rows: Sequence[Row], seed: int) -> int:
         outcome = run_unit(row, seed, float("inf"))
         print(f"{row.name}: seed {seed}: {outcome.violation or f'{outcome.cases} cases, nothing violated'}")
         if outcome.violation:
-            return 1
-    return 0
+            return VIOLATED
+    return SUCCESS
 
 
 def table(progress: Progress) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -24,18 +25,22 @@ class Outcome:
 
 
 def run_unit(row: Row, seed: int, ends_at: float) -> Outcome:
-    """Do one unit; `ends_at` is on the monotonic clock, which all processes share."""
+    """Do one unit; `ends_at` is on the monotonic clock, which all processes share. Raises KeyboardInterrupt."""
     began = time.monotonic()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         cases = row.load()(seed, lambda: time.monotonic() > ends_at)
     except Exception as error:
         return Outcome(0, time.monotonic() - began, f"{type(error).__name__}: {error}")
+    finally:
+        signal.signal(signal.SIGINT, before)
     return Outcome(cases, time.monotonic() - began)
 
 
-def be_quiet() -> None:
-    """Do not print warnings of logs: damages and cuts make a hundred thousand of them."""
+def begin_worker() -> None:
+    """Print no warnings of logs: damages and cuts make a hundred thousand of them. Take Ctrl-C within a unit only."""
     logging.lastResort = None
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
 @attrs.define
@@ -51,9 +56,9 @@ class Runner:
     """How many of each row at most; None for no limit."""
 
     def run(self, rows: Sequence[Row]) -> bool:
-        """Whether nothing was violated."""
+        """Whether nothing was violated. Ctrl-C ends it with KeyboardInterrupt, when the units under way have ended."""
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=be_quiet) as pool:
+        with ProcessPoolExecutor(self.jobs, mp_context=context, initializer=begin_worker) as pool:
             return all(self._run_row(row, pool) for row in rows if not self.is_over())
 
     def is_over(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -93,6 +95,27 @@ def test_one_seed_is_run_alone(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert program.main(["broken", "--only", "3"]) == 1
     assert "a record is lost" in capsys.readouterr().out
     assert program.main(["unknown"]) == 2
+
+
+def interrupted(seed: int, deadline: Deadline) -> int:
+    """Ctrl-C comes with the fourth seed: a terminal sends it to all processes of a command."""
+    if seed == 3:
+        os.kill(os.getppid(), signal.SIGINT)
+        raise KeyboardInterrupt
+    return 10
+
+
+def test_ctrl_c_shows_what_was_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The table comes last, nobody complains, and what was not finished is done by the next run."""
+    monkeypatch.setattr(program, "ROWS", (Row("interrupted", 100, f"{__name__}:interrupted", "cases"),))
+    path = tmp_path / "progress.json"
+    assert program.main(["--jobs", "1", "--progress", str(path)]) == 130
+    captured = capfd.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines()[-1].split()[:2] == ["interrupted", "30"]
+    assert Progress.load(path).of("interrupted", 0).unfinished == [3]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
