@@ -11,6 +11,8 @@ from tests.docs.console import ROOT, Reader, steps_of
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES_WITH_COMMANDS = [page for page in PAGES if "```console" in page.read_text()]
 
+DEFINITION = re.compile(r"^(?:async )?def (test_\w+)", re.MULTILINE)
+
 
 def name_of(page: Path) -> str:
     return str(page.relative_to(ROOT))
@@ -47,6 +49,17 @@ def headings(text: str) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
     titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_the_tests_that_pages_name_are_there(page: Path) -> None:
+    """A page that says a test shows something names one that exists, and one alone of that name."""
+    text = page.read_text()
+    names = set(re.findall(r"`(test_\w+)`", text))
+    defined = [name for file in ROOT.glob("tests/**/test_*.py") for name in DEFINITION.findall(file.read_text())]
+    assert {name: defined.count(name) for name in names} == dict.fromkeys(names, 1)
+    for file in re.findall(r"\btests/[\w/]+\.py\b", text):
+        assert (ROOT / file).exists(), f"{name_of(page)} names {file}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

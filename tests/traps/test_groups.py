@@ -167,7 +167,7 @@ def test_committed_offsets_keep_what_was_said(wire: Wire, topic: str, group: str
     assert (found.committed_offset, found.metadata, found.committed_leader_epoch) == (-7, "", -1)
 
 
-def test_metadata_is_limited(wire: Wire, topic: str, group: str) -> None:
+def test_metadata_beside_an_offset_is_limited(wire: Wire, topic: str, group: str) -> None:
     """As observed: 4,096 characters are taken, one more is not."""
     create(wire, topic)
     assert commit(wire, group, topic, 1, metadata="x" * 4096) == ErrorCode.NONE
