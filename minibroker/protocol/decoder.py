@@ -5,8 +5,9 @@ costs a third of a call of their ``__init__``, and reads each run of fixed-size 
 follows it, in one ``struct`` call.
 
 What hostile bytes could do, and what stops it here: a length or count past the end (checked before use), a count
-of tiny elements (``budget``, the array elements and unknown tags a whole message may have), a read past the end
-(``struct.error`` or ``IndexError``, which ``codec`` turns into ProtocolError).
+of tiny elements (``budget``, the array elements and unknown tags a whole message may have), a string longer than any
+that Kafka reads (a compact length could say more), a read past the end (``struct.error`` or ``IndexError``, which ``codec``
+turns into ProtocolError).
 """
 
 from __future__ import annotations
@@ -124,7 +125,8 @@ class _DecoderSource:
             line(f"if {length} < 0: {target} = None")
             self.source.indent("else:")
         line(f"end = position + {length}")
-        line(f"if not position <= end <= limit: raise bad_length({label!r}, {length})")
+        too_long = f" or {length} > {primitives.MAX_STRING_BYTES}" if kind.name == "string" and self.flexible else ""
+        line(f"if not position <= end <= limit{too_long}: raise bad_length({label!r}, {length})")
         view = "buffer[position:end]"
         value = {"string": f"str({view}, 'utf-8')", "bytes": f"bytes({view})", "records": view}[kind.name]
         line(f"{target} = {value}")

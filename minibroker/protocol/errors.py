@@ -170,18 +170,23 @@ class ErrorCode(IntEnum):
     SHARE_SESSION_LIMIT_REACHED = 133, RETRIABLE, "the broker holds as many share sessions as it may"
 
 
+MAX_MESSAGE_CHARACTERS: Final = 1000
+"""A message quotes what a peer has said, which may be as long as a string can be, or longer once quoted."""
+
+
 class KafkaError(Exception):
     """An error with a code of Kafka's, to be answered in a response or read from one.
 
-    ``message`` may go to the other side, so it names nothing secret. ``record_errors`` names the single records of a
-    batch that are at fault, each by its index in the batch and a message (Produce v8, KIP-467).
+    ``message`` may go to the other side, so it names nothing secret, and is cut where it is too long. ``record_errors``
+    names the single records of a batch that are at fault, each by its index in the batch and a message (Produce v8,
+    KIP-467).
     """
 
     code: ClassVar[ErrorCode] = ErrorCode.UNKNOWN_SERVER_ERROR
 
     def __init__(self, message: str = "", record_errors: Sequence[tuple[int, str]] = ()) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = message[:MAX_MESSAGE_CHARACTERS]
+        super().__init__(self.message)
         self.record_errors = record_errors
 
     def __str__(self) -> str:

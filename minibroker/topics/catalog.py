@@ -42,7 +42,13 @@ from minibroker.topics.metadata import (
     encode_record,
     log_start_key,
 )
-from minibroker.topics.names import CLUSTER_METADATA, INTERNAL_TOPICS, check_collision, check_topic_name
+from minibroker.topics.names import (
+    CLUSTER_METADATA,
+    INTERNAL_TOPICS,
+    MAX_NAME_LENGTH,
+    check_collision,
+    check_topic_name,
+)
 from minibroker.topics.partition import Partition
 
 logger = logging.getLogger(__name__)
@@ -120,7 +126,8 @@ class Catalog:
         """Return a topic; raises UnknownTopicOrPartition."""
         topic = self.topics.get(name)
         if topic is None:
-            raise UnknownTopicOrPartition(f"there is no topic {name!r}")
+            # Quoted up to where it could be one: a request asks for each of ten thousand partitions of a name of 32 KB.
+            raise UnknownTopicOrPartition(f"there is no topic {name[:MAX_NAME_LENGTH]!r}")
         return topic
 
     def topic_by_id(self, topic_id: UUID) -> Topic | None:

@@ -114,6 +114,17 @@ def test_string_that_is_too_long_is_an_error(version: int) -> None:
         encode(HeartbeatRequest(group_id="x" * 32768), version)
 
 
+def test_a_string_longer_than_kafka_reads_is_refused() -> None:
+    """A compact length could say more: it would be kept, quoted in answers and written to the log."""
+    for size in (32767, 32768):
+        body = uvarint(size + 1) + b"x" * size + bytes(4) + b"\x01\0\0"
+        if size == 32767:
+            assert len(decode_message(HeartbeatRequest, 4, memoryview(body)).group_id) == size
+        else:
+            with pytest.raises(ProtocolError, match=r"HeartbeatRequest.group_id: length 32768"):
+                decode_message(HeartbeatRequest, 4, memoryview(body))
+
+
 def test_number_that_is_too_large_is_an_error() -> None:
     """A number beyond its type raises ValueError, not an error of the struct module."""
     with pytest.raises(ValueError, match="HeartbeatRequest v0"):

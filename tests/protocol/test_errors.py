@@ -39,3 +39,9 @@ def test_code_of_a_later_kafka() -> None:
     error = error_for(999)
     assert isinstance(error, UnknownServerError)
     assert "999" in str(error)
+
+
+def test_a_message_is_cut_where_it_is_too_long() -> None:
+    """It may quote a peer, and quoting makes text longer: an answer must be able to hold it."""
+    error = KafkaError(f"there is no topic {chr(0) * 32_767!r}")
+    assert len(error.message) == len(error.args[0]) == errors.MAX_MESSAGE_CHARACTERS

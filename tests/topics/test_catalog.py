@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from minibroker.protocol.errors import InvalidConfig, InvalidPartitions, InvalidRequest
+from minibroker.protocol.errors import InvalidConfig, InvalidPartitions, InvalidRequest, UnknownTopicOrPartition
 from tests.coordinator.rig import open_rig
 
 LONG = "delete," * 150
@@ -47,3 +47,11 @@ async def test_a_deleted_topic_is_forgotten() -> None:
         await rig.services.flusher.wait_durable(catalog.flush_ticket())
         assert not catalog.state.deleted_ids
         assert len(rig.data.removals) == 10
+
+
+async def test_a_name_that_is_too_long_is_not_quoted() -> None:
+    """Quoting 32 KB takes half a millisecond, and a request may ask for thousands of partitions of one such name."""
+    async with open_rig() as rig:
+        with pytest.raises(UnknownTopicOrPartition) as raised:
+            rig.data.catalog.partition("\x01" * 32_767, 0)
+    assert raised.value.message.count("x01") <= 249

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -206,3 +207,33 @@ def soak(seed: int, deadline: Callable[[], bool]) -> int:
     """Fifty thousand frames for a broker of their own."""
     with tempfile.TemporaryDirectory(prefix="minibroker-") as name:
         return throw_frames(Path(name), UNIT, seed, deadline)
+
+
+LONGEST = ("x" * 32_767, "\0" * 32_767)
+
+
+def lengthened(message: Any, text: str) -> Any:
+    """The message with every string that it has replaced by `text`."""
+    if isinstance(message, str):
+        return text if message else ""
+    if isinstance(message, list):
+        return [lengthened(item, text) for item in message]
+    if attrs.has(type(message)):
+        values = attrs.asdict(message, recurse=False)
+        return type(message)(**{name: lengthened(value, text) for name, value in values.items()})
+    return message
+
+
+def test_the_longest_strings(tmp_path: Path) -> None:
+    """In every field of every API and version, client ids too: an answer that quotes them can be encoded."""
+    with BrokerProcess(tmp_path, log_level="error", **SETTINGS) as broker, Wire(broker.address) as honest:
+        assert create(honest, "known") == ErrorCode.NONE
+        samples = Samples("known", describe(honest, "known").topic_id)
+        for key, version in CASES:
+            for request in samples.of(key, version):
+                for text in LONGEST:
+                    with Wire(broker.address) as wire:
+                        wire.send_bytes(request_frame(lengthened(request, text), version, client_id=text))
+                        wire.sock.shutdown(socket.SHUT_WR)
+                        wire.sock.recv(1)
+        assert broker.log == ""
