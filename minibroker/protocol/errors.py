@@ -17,6 +17,10 @@ class ProtocolError(Exception):
     """The bytes are not Kafka's protocol; the connection they came from cannot be trusted any further."""
 
 
+class TooManyElements(ProtocolError):
+    """A message has more elements than it may have; see ``schema.Message.max_elements``."""
+
+
 class ErrorCode(IntEnum):
     """What goes into an ``error_code`` field. ``meaning`` is a sentence for people."""
 

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-from minibroker.protocol.errors import ProtocolError
+from minibroker.protocol.errors import ProtocolError, TooManyElements
 
 MAX_VARINT: Final = (1 << 32) - 1
 MAX_STRING_BYTES: Final = (1 << 15) - 1
@@ -117,9 +117,9 @@ def bad_length(name: str, length: int) -> ProtocolError:
     return ProtocolError(f"{name}: length {length} is not possible here")
 
 
-def too_many_elements(name: str, count: int) -> ProtocolError:
+def too_many_elements(name: str, count: int) -> TooManyElements:
     """Return the error for a count beyond what a message may hold in all."""
-    return ProtocolError(f"{name}: {count} elements are more than a message may have")
+    return TooManyElements(f"{name}: {count} elements are more than a message may have")
 
 
 def lacks_field(name: str, version: int) -> ValueError:

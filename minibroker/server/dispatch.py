@@ -13,10 +13,14 @@ from minibroker.handlers.context import AfterFlush, Endpoint, RequestContext, Se
 from minibroker.handlers.registry import BY_KEY, Api
 from minibroker.protocol.api import ApiKey, request_class, response_class
 from minibroker.protocol.codec import decode
-from minibroker.protocol.errors import KafkaError, ProtocolError
+from minibroker.protocol.errors import KafkaError, ProtocolError, TooManyElements
 from minibroker.protocol.framing import RequestHeader, decode_request_header, encode_response
 from minibroker.server.transport import Buffer
 from minibroker.storage.reading import FileSlice
+
+ELEMENTS_PER_PARTITION = 4
+"""How many more elements a request may have for each partition that there is: one asked for and one forgotten, each in a
+topic of its own, is the most that a fetch has."""
 
 
 @attrs.define(eq=False)
@@ -84,7 +88,7 @@ class Dispatcher:
         )
         try:
             # What follows the request is passed over, as on Kafka: librdkafka asks for all topics with three bytes too many.
-            request, _ = decode(request_class(api.key), header.api_version, frame, position)
+            request = self._decode(api.key, header.api_version, frame, position)
             reply = api.handle(request, context)
         except KafkaError as error:
             reply = self._error_response(api, error)
@@ -93,6 +97,15 @@ class Dispatcher:
         if type(reply) is CoroutineType:
             return Waiting(reply, partial(self._encode, api=api, header=header), partial(self._error_response, api))
         return self._encode(reply, api, header)
+
+    def _decode(self, key: ApiKey, version: int, frame: memoryview, position: int) -> Any:
+        cls = request_class(key)
+        try:
+            return decode(cls, version, frame, position)[0]
+        except TooManyElements:
+            partitions = sum([len(topic.partitions) for topic in self.services.catalog.topics.values()])
+            most = cls.max_elements + ELEMENTS_PER_PARTITION * partitions
+            return decode(cls, version, frame, position, most)[0]
 
     def _encode(self, reply: Any, api: Api, header: RequestHeader) -> Sendable:
         ticket = 0

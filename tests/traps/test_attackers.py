@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.list_groups import ListGroupsRequest
 from minibroker.protocol.messages.list_offsets import (
     ListOffsetsPartition,
     ListOffsetsRequest,
@@ -187,6 +188,21 @@ def test_many_offsets_by_time_leave_others_their_turn(broker: BrokerThread, hone
         answered, response = wire.receive(ListOffsetsResponse, 7)
         assert answered == correlation_id
         assert {part.offset for part in response.topics[0].partitions} == {10_000}
+
+
+def test_a_request_has_no_more_elements_than_there_is_to_ask_for(
+    broker: BrokerThread, honest: Wire, topic: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten thousand, and four for each partition that there is; one more closes the connection."""
+    create(honest, f"{topic}-100", partitions=100)
+    partitions = sum(len(found.partitions) for found in broker.broker.running.services.catalog.topics.values())
+    most = 10_000 + 4 * partitions
+    with Wire(broker.address) as wire:
+        assert wire.ask(ListGroupsRequest(states_filter=["x"] * most), 4).groups == []
+        wire.send(ListGroupsRequest(states_filter=["x"] * (most + 1)), 4)
+        assert wire.is_closed()
+    assert f"{most + 1} elements are more than a message may have" in caplog.text
+    delete(honest, f"{topic}-100")
 
 
 @pytest.mark.parametrize("version", [4, 11])
