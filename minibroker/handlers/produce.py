@@ -5,7 +5,7 @@
 - A topic that does not exist is created where `auto.create.topics.enable` allows it; Kafka asks for a Metadata request.
 - v8 adds the reason and the records at fault (KIP-467), v10 the present leader (KIP-951; we are always it).
 - While the disk is short of space every batch is refused with NOT_ENOUGH_REPLICAS, which all clients try again
-  (docs/decisions/0008).
+  (docs/decisions/0008). One that a producer begins with is awaited then: those in flight behind it must not come first.
 - Left out: transactional records, with the other transaction APIs; versions 12 and 13 need them or topic ids.
 """
 
@@ -32,6 +32,7 @@ from minibroker.protocol.messages.produce import (
 )
 from minibroker.records.batch import HEADER_BYTES, decode_header
 from minibroker.records.compression import Codec
+from minibroker.records.validation import admit_batch
 from minibroker.topics.names import INTERNAL_TOPICS
 from minibroker.topics.partition import Appended, Partition
 
@@ -49,7 +50,9 @@ def handle(request: ProduceRequest, context: RequestContext) -> ProduceResponse 
         for data in topic.partition_data:
             try:
                 partition = _partition(topic.name, data, request, context)
-                appended = partition.append(_records(data, context.version), now_ms)
+                records = _records(data, context.version)
+                _check_replicas(partition, records, request.acks, now_ms, context)
+                appended = partition.append(records, now_ms)
             except KafkaError as error:
                 if request.acks == 0:
                     raise ProtocolError(f"a producer with acks=0 cannot be told of {error}") from error
@@ -69,16 +72,12 @@ def _partition(topic: str, data: PartitionProduceData, request: ProduceRequest, 
         raise UnsupportedVersion("expected Produce version 3 or newer: record batches of format 2")
     if request.acks not in (-1, 0, 1):
         raise InvalidRequiredAcks(f"expected acks of -1, 0 or 1, found {request.acks}")
-    if context.services.catalog.short_of_space:
-        raise NotEnoughReplicas("the disk is full but for a reserve (minibroker.disk.reserve.bytes): try again later")
     if topic in INTERNAL_TOPICS:
         raise InvalidTopicException(f"{topic} is the broker's own")
     catalog = context.services.catalog
     found = catalog.topics.get(topic)
     if found is None:
         found = catalog.auto_create(topic)
-    if request.acks == -1 and found.settings.min_insync_replicas > 1:
-        raise NotEnoughReplicas(f"{topic} has min.insync.replicas={found.settings.min_insync_replicas}, and we are one")
     return found.partition(data.index)
 
 
@@ -89,6 +88,20 @@ def _records(data: PartitionProduceData, version: int) -> memoryview:
     if version < ZSTD_VERSION and len(records) >= HEADER_BYTES and decode_header(records).codec is Codec.ZSTD:
         raise UnsupportedCompressionType(f"expected Produce version {ZSTD_VERSION} or newer for zstd, found {version}")
     return records
+
+
+def _check_replicas(partition: Partition, records: memoryview, acks: int, now_ms: int, context: RequestContext) -> None:
+    """Raise NotEnoughReplicas for a batch that is to come again later, and what is wrong with one that never may."""
+    in_sync = partition.settings.min_insync_replicas
+    if context.services.catalog.short_of_space:
+        reason = "the disk is full but for a reserve (minibroker.disk.reserve.bytes): try again later"
+    elif acks == -1 and in_sync > 1:
+        reason = f"{partition.topic} has min.insync.replicas={in_sync}, and we are one"
+    else:
+        return
+    _, header = admit_batch(records, partition.limits, now_ms)
+    partition.log.producer_state.await_first(header, now_ms)
+    raise NotEnoughReplicas(reason)
 
 
 def _success(partition: Partition, appended: Appended) -> PartitionProduceResponse:

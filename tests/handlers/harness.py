@@ -86,7 +86,7 @@ class HandlerBench:
 
 
 def _through_the_wire(message: Any, version: int) -> Any:
-    data = b"".join(bytes(part) for part in encode(message, version))  # type: ignore[arg-type]
+    data = bytearray(b"".join(bytes(part) for part in encode(message, version)))  # type: ignore[arg-type]
     return decode_message(type(message), version, memoryview(data))
 
 
