@@ -111,7 +111,10 @@ class GroupCoordinator:
         self.append(records)
 
     def append(self, records: Sequence[GroupsRecord]) -> None:
-        """Write records that the machine's state allows, and let them come true. Raises CoordinatorNotAvailable."""
+        """Write records of one group that the machine's state allows, and let them come true.
+
+        Raises CoordinatorNotAvailable.
+        """
         if records:
             self.topic.append(records)
             for record in records:
@@ -209,11 +212,13 @@ class GroupCoordinator:
     def _delete_offsets_of(self, topic: Topic) -> None:
         self._append_or_log(topic_tombstones(self.machine.image, topic.name))
 
-    def _append_or_log(self, records: Sequence[GroupsRecord]) -> None:
-        try:
-            self.append(records)
-        except KafkaError as error:
-            logger.error("%d committed offsets stay that should be deleted: %s", len(records), error)
+    def _append_or_log(self, records: Iterable[GroupsRecord]) -> None:
+        """Write what may be of any groups: what cannot be written of one partition holds up no other."""
+        for share in self.topic.by_partition(records):
+            try:
+                self.append(share)
+            except KafkaError as error:
+                logger.error("%d committed offsets stay that should be deleted: %s", len(share), error)
 
     # Decisions ------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ Kafka's tools and every other broker find a group's records by the same rule: Ja
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final
 
@@ -49,6 +49,8 @@ class OffsetsTopic:
     settings: BrokerSettings
     clock: Clock
     _partitions: list[Partition] | None = None
+    _tickets: dict[int, int] = attrs.field(factory=dict)
+    """The round that covers the last append to a partition: other `flush.messages` than 1 are no matter here."""
 
     def partitions(self) -> list[Partition]:
         """All partitions, as many as there were when the broker first saw the topic; none as long as it does not exist.
@@ -66,6 +68,7 @@ class OffsetsTopic:
         configs = {
             "cleanup.policy": "compact",
             "compression.type": "producer",
+            "flush.messages": "1",
             "segment.bytes": str(self.settings.offsets_topic_segment_bytes),
         }
         try:
@@ -80,27 +83,32 @@ class OffsetsTopic:
 
     def ticket(self, group_id: str) -> int:
         """The flush round that makes durable what the log says of a group; 0 if it is."""
-        partitions = self.partitions()
-        return partitions[self.index_of(group_id)].flush_ticket() if partitions else 0
+        return self._outstanding(self._tickets.get(self.index_of(group_id), 0))
 
     def last_ticket(self) -> int:
         """The flush round that makes durable what the log says of all groups; 0 if it is."""
-        return max((partition.flush_ticket() for partition in self.partitions()), default=0)
+        return self._outstanding(max(self._tickets.values(), default=0))
 
-    def append(self, records: Iterable[GroupsRecord]) -> None:
-        """Write `records`, which may be of several groups; those of one partition in one batch.
+    def _outstanding(self, ticket: int) -> int:
+        return ticket if ticket > self.catalog.flusher.completed else 0
 
-        Raises CoordinatorNotAvailable; of records of several partitions some may then be written.
-        """
-        self.create()
-        by_partition: dict[int, list[tuple[bytes, bytes | None]]] = {}
+    def by_partition(self, records: Iterable[GroupsRecord]) -> Iterable[list[GroupsRecord]]:
+        """The records of each partition."""
+        shares: dict[int, list[GroupsRecord]] = {}
         for record in records:
-            by_partition.setdefault(self.index_of(record.group_id), []).append(formats.encode(record))
-        for index, encoded in by_partition.items():
-            try:
-                self.partitions()[index].append_records(encoded, self.clock.now_ms())
-            except KafkaError as error:
-                raise CoordinatorNotAvailable(error.message) from error
+            shares.setdefault(self.index_of(record.group_id), []).append(record)
+        return shares.values()
+
+    def append(self, records: Sequence[GroupsRecord]) -> None:
+        """Write `records`, at least one and all of one partition, in one batch. Raises CoordinatorNotAvailable."""
+        self.create()
+        index = self.index_of(records[0].group_id)
+        partition = self.partitions()[index]
+        try:
+            partition.append_records(map(formats.encode, records), self.clock.now_ms())
+        except KafkaError as error:
+            raise CoordinatorNotAvailable(error.message) from error
+        self._tickets[index] = partition.flush_now()
 
 
 async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:

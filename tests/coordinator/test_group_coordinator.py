@@ -134,6 +134,24 @@ async def test_what_was_answered_survives_a_power_cut(autojump_clock: MockClock)
         assert await rig.committed() == {("t", 0): 5}
 
 
+@pytest.mark.parametrize("where", ["broker", "topic"])
+async def test_no_setting_makes_a_commit_less_durable(autojump_clock: MockClock, where: str) -> None:
+    """Neither a broker that flushes after ten thousand records, nor a topic that was altered to, or made without more."""
+    async with open_rig(log_flush_interval_messages=10_000 if where == "broker" else 1) as rig:
+        await rig.commit(1)
+        if where == "topic":
+            rig.services.catalog.alter_configs(CONSUMER_OFFSETS, {"flush.messages": "10000"})
+        assert await rig.commit(2) == ErrorCode.NONE
+        survivor = only_synced(rig.disk)
+        rig.syncer.gate = trio.Event()
+        rig.start(committing(3), 9)
+        with trio.move_on_after(60):
+            await rig.committed()
+            pytest.fail("a commit was shown before it was durable")
+    async with open_rig(survivor) as rig:
+        assert await rig.committed() == {("t", 0): 2}
+
+
 async def test_a_generation_that_was_told_survives_a_power_cut(autojump_clock: MockClock) -> None:
     """Even if the leader had not yet sent the assignments: the group goes on above it."""
     async with open_rig() as rig:
@@ -271,6 +289,23 @@ async def test_offsets_expire_by_themselves(autojump_clock: MockClock) -> None:
         await trio.sleep(601)
         assert await rig.committed() == {}
         assert replayed(rig) == rig.coordinator.machine.image == Image()
+
+
+async def test_tombstones_that_were_written_hold_whatever_becomes_of_the_others(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of groups of several partitions, one of which cannot be written: a restart changes nothing."""
+    async with open_rig() as rig:
+        for group_id in ("a", "b", "c", "d"):
+            await rig.commit(1, group_id=group_id)
+        partitions = rig.coordinator.topic.partitions()
+        assert all(partition.log_end_offset for partition in partitions)
+        broken = rig.coordinator.topic.index_of("b")
+        partitions[broken].log.fail(LogOffline("broken"))
+        await trio.sleep(WEEK_S + 600)
+        assert list(rig.coordinator.machine.image.offsets) == ["b"]
+        assert replayed(rig) == rig.coordinator.machine.image
+    assert "committed offsets stay" in caplog.text
 
 
 async def test_a_step_of_the_wall_clock_expires_nothing(autojump_clock: MockClock) -> None:
