@@ -79,12 +79,14 @@ class Answers:
             self.send_ready()
 
     def close(self) -> None:
-        """Forget what was not answered."""
+        """Forget what was not answered, at once: whoever counts memory does so too."""
         self._lost = True
         for answer in self._queue:
             if isinstance(answer, Waiting):
                 answer.close()
         self._queue.clear()
+        self._queued_bytes = 0
+        self._outbox.close()
 
     def send_ready(self) -> None:
         """Send what stands ready at the head of the queue; leave to the writer what has to wait."""

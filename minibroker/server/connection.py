@@ -93,7 +93,7 @@ class Connection:
         except* AssertionError:
             raise
         except* (ProtocolError, PeerTooSlow) as group:
-            logger.warning("closed the connection of %s: %s", host, _first(group))
+            logger.warning("closed the connection of %s: %s", host, str(_first(group)))
         except* (OSError, trio.ClosedResourceError) as group:
             logger.debug("lost the connection of %s: %s", host, _first(group))
         except* Exception as group:
@@ -101,6 +101,7 @@ class Connection:
         finally:
             self.transport.close()
             self._answers.close()
+            self.inbox.close()
             self.budget.hold(self, 0)
 
     def stop_reading(self) -> None:

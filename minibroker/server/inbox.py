@@ -89,6 +89,11 @@ class Inbox:
             self._own = None
             self._start = self._end = 0
 
+    def close(self) -> None:
+        """Give all memory back: nothing more comes."""
+        self._own = None
+        self._start = self._end = 0
+
     def _make_room(self, own: memoryview, growth_factor: int) -> None:
         """Move what is unfinished to the front, of a larger buffer if its frame needs one."""
         rest = own[self._start : self._end]

@@ -51,6 +51,11 @@ class Outbox:
         self._parts.extend(parts)
         self.held_bytes += held_bytes
 
+    def close(self) -> None:
+        """Forget what was not sent."""
+        self._parts.clear()
+        self.held_bytes = 0
+
     def send_nowait(self) -> bool:
         """Send what can be sent now; True when all is away. Raises OSError, StorageError."""
         budget = TURN_BYTES

@@ -125,7 +125,7 @@ class Bench:
         answer = self.handle(bytes(frame))
         if answer is None:
             return None
-        if isinstance(answer, bytes):
+        if isinstance(answer, (bytes, bytearray)):
             return Sendable.of([answer])
         if isinstance(answer, tuple):
             return Sendable.of([answer[0]], answer[1])

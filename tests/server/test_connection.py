@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
+from collections.abc import Iterator
+from typing import ClassVar
 
 import attrs
 import pytest
 import trio
 import trio.testing
 
+from minibroker.protocol.errors import ProtocolError
+from minibroker.server import inbox
 from minibroker.server.limits import MemoryBudget
 from tests.server.peer import LIMITS, Bench, Peer
 
@@ -330,3 +336,55 @@ async def test_a_peer_that_hangs_up_in_the_middle_leaves_nothing(
     peer._change()
     await peer.wait_closed()
     assert bench.budget.held_bytes == 0
+
+
+@pytest.fixture
+def _uncollected() -> Iterator[None]:
+    """What is in a cycle stays."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+class Traced(bytearray):
+    """Memory that can be watched as it goes."""
+
+    made: ClassVar[list[weakref.ref[object]]] = []
+
+    def __init__(self, source: int | memoryview) -> None:
+        super().__init__(source)
+        self.made.append(weakref.ref(self))
+
+
+@pytest.mark.usefixtures("_uncollected")
+@pytest.mark.parametrize("end", ["leaves", "breaks", "is a fault"])
+async def test_a_closed_connection_keeps_no_memory_until_garbage_is_collected(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Its half request and its unsent answers go when the budget forgets them, however it has ended."""
+    monkeypatch.setattr(inbox, "bytearray", Traced, raising=False)
+    Traced.made.clear()
+
+    def handle(frame: bytes) -> bytearray:
+        if len(frame) > 1:
+            raise ProtocolError("no request")
+        return Traced(MIB // 4)
+
+    bench = Bench(handle)
+    peer = Peer(window_bytes=10)
+    nursery.start_soon(bench.connection(peer).run)
+    for _ in range(3):
+        peer.send_frame(b"x")
+    await settle()
+    peer.send((2 * MIB).to_bytes(4, "big") + bytes(MIB))
+    await settle()
+    assert sum(len(made()) for made in Traced.made if made() is not None) >= 3 * MIB // 4 + MIB
+    if end == "is a fault":
+        peer.send(bytes(MIB))
+    else:
+        peer.left = end == "leaves"
+        peer.broken = True
+    peer.take()
+    await peer.wait_closed()
+    await settle()
+    assert [made() for made in Traced.made] == [None] * len(Traced.made)
