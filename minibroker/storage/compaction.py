@@ -21,6 +21,7 @@ from minibroker.records.batch import BatchHeader
 from minibroker.records.retention import empty_batch
 from minibroker.storage import damages
 from minibroker.storage.cleaning import BatchFilter, CompactionCancelled, KeyIndex, Pace, Source, read_source
+from minibroker.storage.files import COMPACTED
 from minibroker.storage.filesystem import File, FileSystem
 from minibroker.storage.index import MAX_RELATIVE_OFFSET
 from minibroker.storage.segment import Segment
@@ -101,6 +102,9 @@ def _cleanable_segments(log: "Log", now_ms: int) -> list[Segment]:
     for segment in log.segments[:-1]:
         # A restart goes by the durable end that the checkpoint knows: its segment, even if closed, must keep its bytes.
         if segment.base_offset >= log.checkpointed.segment:
+            break
+        # A swap that failed half-way, for a restart to complete: until then the name is that of another file.
+        if segment.is_nameless:
             break
         newest_ms = segment.max_timestamp_ms if segment.max_timestamp_ms >= 0 else segment.created_ms
         if lag_ms and now_ms - newest_ms < lag_ms:
@@ -204,6 +208,10 @@ class Compaction:
             self._bytes_after += bytes_before
             return
         self._refuse_deleted()
+        if not fs.exists(f"{directory}/{COMPACTED}"):
+            fs.open(f"{directory}/{COMPACTED}", create=True)
+            yield lambda: fs.sync_directory(directory)
+            self._refuse_deleted()
         begin_swap(fs, directory, base_offset, end_offset)
         yield lambda: fs.sync_directory(directory)
         self._refuse_deleted()

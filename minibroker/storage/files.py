@@ -7,6 +7,7 @@ data/
   clean-shutdown                           there only between a clean stop and the next start
   <topic>-<index>/                         one partition
     partition.metadata                     the topic id
+    compacted                              there since the first compaction: offsets may be missing
     00000000000000000000.log               record batches; the name is the base offset, 20 digits
     00000000000000000000.index             offset -> position
     00000000000000000000.timeindex         timestamp -> offset
@@ -27,6 +28,7 @@ FORMAT = "format"
 CHECKPOINT = "checkpoint"
 CLEAN_SHUTDOWN = "clean-shutdown"
 PARTITION_METADATA = "partition.metadata"
+COMPACTED = "compacted"
 
 LOG = ".log"
 INDEX = ".index"

@@ -193,16 +193,26 @@ class Log:
         old = self.segments[-1]
         if not old.size_bytes:
             return
+        files = [old.writable()] if self._flushing.offset != self.log_end_offset else []
+        files += old.seal()
         new = Segment(self.fs, self.directory, self.log_end_offset, created_ms=now_ms)
-        new_file = new.create()
-        if self._flushing.offset != self.log_end_offset:
-            self._unsynced_files.append(old.writable())
-        self._unsynced_files += old.seal()
+        # The last that can fail: an empty file that stays behind would, once the log has passed it, look like its end.
+        files.append(self._create(new))
         old.release()
-        self._unsynced_files.append(new_file)
+        self._unsynced_files += files
         self._unsynced_directories.append(self.directory)
         self.segments.append(new)
         self.needs_checkpoint = True
+
+    def _create(self, segment: Segment) -> File:
+        try:
+            return segment.create()
+        except StorageError:
+            try:
+                self.fs.unlink(segment.log_path)
+            except StorageError as error:
+                self.fail(error)
+            raise
 
     # -- Making durable
 
@@ -368,7 +378,7 @@ class Log:
     def delete_old_segments(self, now_ms: int) -> list[str]:
         """Apply retention by time and size; returns one line per segment that went, with the reason.
 
-        `now_ms` must come from a clock that does not jump (`RetentionClock`).
+        `now_ms` must come from a clock that does not jump.
         """
         return retention.delete_old_segments(self, now_ms)
 

@@ -19,6 +19,7 @@ from minibroker.storage import damages, retention
 from minibroker.storage.errors import MissingFile
 from minibroker.storage.files import (
     CLEANED,
+    COMPACTED,
     INDEX,
     LOG,
     PARTITION_METADATA,
@@ -65,14 +66,15 @@ def open_log(
     if any(name.endswith((CLEANED, SWAP)) for name in sizes):
         report.completed_swaps = recover_compaction(fs, directory)
         sizes = fs.list_sizes(directory)
-    if any(name.endswith(TORN) for name in sizes):
-        # Segments set aside by a recovery that was killed: the log may look like its checkpoint, but they must not return.
+    was_cut = any(name.endswith(TORN) for name in sizes)
+    if was_cut:
+        # Perhaps by a recovery that was killed: the log may look like its checkpoint, but what was cut must not return.
         fs.sync_directory(directory)
     if topic_id is None:
         topic_id = _read_topic_id(fs, directory)
     if checkpoint is not None and checkpoint.topic_id not in (None, topic_id):
         checkpoint = NEVER_CHECKPOINTED
-    bases = sorted(base for name in sizes if (base := base_offset_of(name)) is not None)
+    bases = _remove_empty(fs, directory, sizes, checkpoint)
     if checkpoint is not None:
         checkpoint, bases = _remove_leftovers(fs, directory, checkpoint, bases)
     first = bases[0] if bases else 0
@@ -83,6 +85,8 @@ def open_log(
         settings=settings,
         now_ms=now_ms,
         in_doubt=checkpoint is None,
+        was_cut=was_cut,
+        was_compacted=COMPACTED in sizes or "compact" in settings.cleanup_policy,
         sizes=sizes,
         report=report,
         producer_state=ProducerState.restore(known.producers),
@@ -99,6 +103,16 @@ def _read_topic_id(fs: FileSystem, directory: str) -> uuid.UUID:
     except MissingFile:
         found = None
     return found or uuid.UUID(int=0)
+
+
+def _remove_empty(fs: FileSystem, directory: str, sizes: dict[str, int], checkpoint: LogCheckpoint | None) -> list[int]:
+    """Remove what rolls that failed have left behind; returns the base offsets of the segments there are."""
+    bases = sorted(base for name in sizes if (base := base_offset_of(name)) is not None)
+    known = {state.base_offset for state in checkpoint.segments} if checkpoint else set()
+    empty = [base for base in bases[:-1] if base not in known and not sizes[segment_name(base) + LOG]]
+    for base in empty:
+        fs.unlink(f"{directory}/{segment_name(base)}{LOG}")
+    return [base for base in bases if base not in empty]
 
 
 def _remove_leftovers(
@@ -195,7 +209,7 @@ class _Recovery:
             size = recovered.file_size(base)
             if state is None or state.size_bytes != size:
                 segment.size_bytes = size
-                segment.compacted = segment.compacted or "compact" in recovered.settings.cleanup_policy
+                segment.compacted = segment.compacted or recovered.was_compacted
                 self.suspicious.append(segment)
 
     def _merged_end(self, missing: int) -> int:
@@ -205,7 +219,7 @@ class _Recovery:
         size than before may have taken in anything.
         """
         segments = self.log.segments
-        if not segments or "compact" not in self.log.settings.cleanup_policy:
+        if not segments or not self.log.was_compacted:
             return 0
         segment, end = segments[-1], 0
         size = self.log.file_size(segment.base_offset)
@@ -228,21 +242,20 @@ class _Recovery:
         """Returns the durable end, which moves to a new segment if its own has lost bytes below it."""
         recovered, durable = self.log, self.checkpoint.durable
         state = next((state for state in self.checkpoint.segments if state.base_offset == durable.segment), None)
-        tail = [base for base in self.bases if base >= durable.segment]
+        tail = [base for base in self.bases if base > durable.segment]
         recovered.offset = durable.offset
-        is_there = tail[:1] == [durable.segment]
+        is_there = durable.segment in self.bases
         if is_there and recovered.file_size(durable.segment) >= durable.position:
-            tail = tail[1:]
             recovered.recover_segment(recovered.add_segment(durable.segment, state), durable.position, tail)
-        elif durable.position:
+        elif durable.position or (state is not None and tail):
             if is_there:
-                tail = tail[1:]
                 segment = recovered.add_segment(durable.segment, state)
                 segment.size_bytes = recovered.file_size(durable.segment)
                 self.suspicious.append(segment)
             else:
                 self._replace_missing(durable.segment)
-            durable = LogPosition(durable.offset, durable.offset, 0)
+            recovered.offset = max([durable.offset, *tail[:1]])  # what lay between is lost with it
+            durable = LogPosition(recovered.offset, recovered.offset, 0)
         recovered.recover_segments(tail)
         if recovered.offset < self.checkpoint.log_start_offset:
             # It was durable once, but what is deleted need not be missed.

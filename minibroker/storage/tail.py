@@ -1,8 +1,10 @@
 """Recovering what lies from the durable end on: read batch by batch, kept as long as each continues the one before.
 
 The first bad byte ends the log, for what is not durable was never acknowledged. What is cut is kept in a `.torn` file.
-What is kept is written again in place: a page that a failed sync left clean may not be on the disk. Without a
-checkpoint nothing is known to be durable, so in doubt a good batch behind the bad one makes it damage in place of an end.
+That comes before the cut: if a recovery is killed between the two and the sync, the next one knows that there is
+something to be synced, or a power cut could bring the bytes back, behind new ones. What is kept is written again in
+place: a page that a failed sync left clean may not be on the disk. Without a checkpoint nothing is known to be durable,
+so in doubt a good batch behind the bad one makes it damage in place of an end.
 """
 
 import attrs
@@ -66,6 +68,10 @@ class Recovered:
     settings: LogSettings
     now_ms: int
     in_doubt: bool
+    was_cut: bool
+    """There is a `.torn` file; whether the cut that left it has reached the disk nobody knows."""
+    was_compacted: bool
+    """Compaction may have been here, so that missing offsets are no damage."""
     sizes: dict[str, int]
     """Of the files that were found."""
     report: RecoveryReport
@@ -112,10 +118,6 @@ class Recovered:
         self.report.quarantined.append(damage)
         self.offset = end_offset
 
-    @property
-    def _is_compacted(self) -> bool:
-        return "compact" in self.settings.cleanup_policy
-
     # -- The tail
 
     def recover_segments(self, bases: list[int]) -> None:
@@ -133,7 +135,7 @@ class Recovered:
         if not self.in_doubt or base_offset < self.offset:
             return False
         last = self.segments[-1]
-        if self._is_compacted:
+        if self.was_compacted:
             last.compacted = True
             self.offset = base_offset
         else:
@@ -158,8 +160,10 @@ class Recovered:
     def recover_segment(self, segment: Segment, start: int, later: list[int]) -> None:
         """Read a segment from the position `start`, where `offset` is. `later`: base offsets of those behind it."""
         size = self.file_size(segment.base_offset)
-        if size <= start:
-            return  # exactly as the checkpoint says, or new and empty
+        if size <= start:  # exactly as the checkpoint says, or new and empty
+            if self.was_cut:
+                self.files.append(segment.writable())
+            return
         file = segment.writable()
         position = start
         while position < size:
@@ -184,7 +188,7 @@ class Recovered:
     def _check_order(self, position: int, header: BatchHeader, segment: Segment, *, has_later: bool) -> None:
         """Raise BadBatch unless a batch continues the log."""
         if header.base_offset != self.offset:
-            may_have_gaps = self.in_doubt and has_later and self._is_compacted
+            may_have_gaps = self.in_doubt and has_later and self.was_compacted
             if header.base_offset < self.offset or not may_have_gaps:
                 raise BadBatch(position, f"offset {header.base_offset} follows where {self.offset} should")
             segment.compacted = True

@@ -1,5 +1,6 @@
 """Log compaction: what stays, when it is due, and that a crash at any step of the swap loses nothing."""
 
+import errno
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from minibroker.records.compression import Codec
 from minibroker.records.record import Record, read_records
 from minibroker.storage.cleaning import CompactionCancelled, Pace
 from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_overdue
-from minibroker.storage.errors import CorruptLog, MissingFile
-from minibroker.storage.files import CLEANED, SWAP, base_offset_of
+from minibroker.storage.errors import CorruptLog, MissingFile, StorageError
+from minibroker.storage.files import CLEANED, INDEX, LOG, SWAP, TIME_INDEX, base_offset_of
 from minibroker.storage.log import Log
+from tests.simulation.disk import SimulatedDisk
 from tests.storage.compacting import (
     DAY_MS,
     MIB,
@@ -407,3 +409,64 @@ def test_damage_stops_it(tmp_path: Path) -> None:
     with pytest.raises(CorruptLog):
         build_index()
     assert len(log.segments) == 2
+
+
+@pytest.mark.parametrize("suffix", [LOG, INDEX, TIME_INDEX])
+def test_a_swap_that_fails_half_way_waits_for_a_restart(suffix: str) -> None:
+    """The name is still that of the old file: the next compaction must not read that as if it were the new one."""
+    disk = SimulatedDisk()
+    log = make_log(Path("/"), disk)
+    for number in range(9):
+        append(log, [(b"%d" % (number % 3), b"%d" % number)])
+    close_segment(log)
+    disk.open(log.segments[0].paths[1], create=True)
+    disk.open(log.segments[0].paths[2], create=True)
+
+    def fail_once(action: str, path: str) -> None:
+        if action == "unlink" and path.endswith(suffix):
+            disk.failures = {disk.steps - 1: errno.EIO}
+
+    disk.on_step = fail_once
+    with pytest.raises(StorageError):
+        compact(log)
+    disk.on_step = None
+    expected = records_of(log)
+    assert [record.value for record in expected] == [b"6", b"7", b"8"]
+    append(log, [(b"3", b"9")])
+    close_segment(log)
+    compact(log)
+    assert records_of(log)[:3] == expected
+    state = save_checkpoint(log)
+    again, _ = Log.open(disk.restarted(), log.directory, log.settings, state, NOW)
+    assert records_of(again)[:3] == expected
+    assert again.damaged == []
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["checkpoint before", "no checkpoint"])
+def test_gaps_are_explained_when_compaction_was_switched_off(is_known: bool) -> None:
+    """Not today's policy says whether offsets may be missing, but whether the log was ever compacted."""
+    disk = SimulatedDisk()
+    log = make_log(Path("/"), disk, segment_bytes=300)
+    for number in range(30):
+        append(log, [(b"%d" % (number % 3), b"%02d" % number * 20)])
+    close_segment(log)
+    state = save_checkpoint(log)
+    log.settings = attrs.evolve(log.settings, segment_bytes=MIB)  # so that neighbours are merged
+    compact(log)
+    expected = records_of(log)
+    plain = attrs.evolve(log.settings, cleanup_policy=frozenset({"delete"}))
+    again, _ = Log.open(disk.restarted(), log.directory, plain, state if is_known else None, NOW)
+    assert records_of(again) == expected
+    assert again.damaged == []
+
+
+def test_a_log_that_was_never_compacted_explains_no_gap() -> None:
+    """A missing segment of a log that is kept whole is damage."""
+    disk = SimulatedDisk()
+    log = make_log(Path("/"), disk, segment_bytes=300, cleanup_policy=frozenset({"delete"}))
+    for number in range(30):
+        append(log, [(b"k", b"%02d" % number * 20)])
+    close_segment(log)
+    disk.unlink(log.segments[1].log_path)
+    again, _ = Log.open(disk.restarted(), log.directory, log.settings, None, NOW)
+    assert [damage.start_offset for damage in again.damaged] == [log.segments[1].base_offset]

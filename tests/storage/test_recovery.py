@@ -3,14 +3,14 @@
 import attrs
 import pytest
 
-from minibroker.storage.errors import CorruptLog
+from minibroker.storage.errors import CorruptLog, StorageError
 from minibroker.storage.files import INDEX, LOG, PARTITION_METADATA, TIME_INDEX, TORN, segment_name
 from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
-from tests.simulation.disk import SimulatedDisk, everything
+from tests.simulation.disk import SimulatedDisk, SimulatedFile, everything
 from tests.storage.logs import NOW, PATH, TOPIC_ID, append, contents, make_batch, make_log
 
 SETTINGS = LogSettings(segment_bytes=400, index_interval_bytes=100)
@@ -324,3 +324,104 @@ def test_old_side_files_do_no_harm() -> None:
     again, report = reopen(disk, state)
     assert report.is_clean
     assert contents(again) == contents(log)
+
+
+def test_a_cut_that_a_killed_recovery_made_is_synced_by_the_next() -> None:
+    """Or a power cut after that could bring the bytes back behind new ones. (Found by seed 79786 of the power cuts.)"""
+    disk, log, state = make()
+    end, position = log.log_end_offset, log.active.size_bytes
+    torn, _ = make_batch(end, size=200)
+    file = disk.open(log.active.log_path)
+    file.pwrite(torn[:150], position)
+    file.sync_data()
+    reopen(disk, state)
+    disk = disk.restarted()
+    again, report = reopen(disk, state)
+    assert report.cut_bytes == 0
+    again.flush()
+    assert len(disk.open(log.active.log_path).inode.durable) == position
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["short", "missing"])
+def test_segments_behind_the_damaged_one_with_the_durable_end_stay(is_there: bool) -> None:
+    """What is lost of it is quarantined; segments that were written since the checkpoint are whole, and are served."""
+    disk, log, state = make(1)
+    path = log.active.log_path
+    for _ in range(12):
+        append(log, 2, size=20)
+    expected = contents(log)
+    first_kept = log.segments[1].base_offset
+    assert first_kept > state.durable.offset
+    disk = everything(disk)
+    if is_there:
+        file = disk.open(path)
+        file.truncate(state.durable.position - 10)
+        file.sync_data()
+    else:
+        disk.unlink(path)
+    again, _ = reopen(disk, state)
+    again.flush()
+    assert [(damage.start_offset, damage.end_offset) for damage in again.damaged] == [(0, first_kept)]
+    assert contents(again) == [entry for entry in expected if entry[0].base_offset >= first_kept]
+    assert names(disk, TORN) == []
+    assert append(again).base_offset == log.log_end_offset
+
+
+class ShortOfDescriptors(SimulatedDisk):
+    """A disk that refuses to open files of one kind, before or after it has made them."""
+
+    refused: str = "nothing"
+    made_before: bool = False
+
+    def open(self, path: str, *, create: bool = False) -> SimulatedFile:
+        """See SimulatedDisk."""
+        if create and path.endswith(self.refused):
+            if self.made_before:
+                super().open(path, create=True)
+            raise StorageError(f"cannot open {path}: too many open files")
+        return super().open(path, create=create)
+
+
+@pytest.mark.parametrize("made_before", [False, True])
+@pytest.mark.parametrize("refused", [LOG, INDEX, TIME_INDEX])
+@pytest.mark.parametrize("is_known", [True, False], ids=["checkpointed", "killed at once"])
+def test_a_roll_that_fails_leaves_nothing_behind(refused: str, made_before: bool, is_known: bool) -> None:
+    """Smaller batches still fit the old segment; no later restart may take the new one's file for the end of the log."""
+    disk = ShortOfDescriptors()
+    log = Log.create(disk, PATH, SETTINGS, TOPIC_ID, NOW)
+    for _ in range(2):
+        append(log, size=50)
+    state = checkpointed(log)
+    disk.refused, disk.made_before = refused, made_before
+    with pytest.raises(StorageError):
+        append(log, size=200)
+    append(log, size=10)
+    disk.refused = "nothing"
+    for _ in range(6):
+        append(log, size=200)
+    if is_known:
+        state = checkpointed(log)
+    log.flush()
+    expected = contents(log)
+    again, _ = reopen(disk.restarted(), state)
+    assert contents(again) == expected
+    assert again.damaged == []
+
+
+def test_an_empty_file_among_the_segments_is_no_end() -> None:
+    """A roll that failed may have left one; if it could not be removed, a restart passes over it and removes it."""
+    disk, log, state = make()
+    expected = contents(log)
+    for known in (state, None):
+        disk.open(f"{PATH}/{segment_name(log.segments[0].base_offset + 1)}{LOG}", create=True)
+        again, _ = reopen(disk, known)
+        assert contents(again) == expected
+        assert again.damaged == []
+
+
+def checkpointed(log: Log) -> LogCheckpoint:
+    log.flush()
+    state = log.begin_checkpoint()
+    assert state is not None
+    log.complete_checkpoint(state)
+    return state
