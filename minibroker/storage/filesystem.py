@@ -18,7 +18,7 @@ from typing import Protocol
 
 import attrs
 
-from minibroker.storage.errors import DirectoryInUse, StorageError, SyncFailed, storage_error
+from minibroker.storage.errors import DirectoryInUse, MissingFile, StorageError, SyncFailed, storage_error
 
 Buffer = bytes | bytearray | memoryview
 
@@ -263,6 +263,8 @@ class OsFileSystem:
     """How many descriptors `open_shared` keeps. Files in use beyond them stay open through their users."""
     _shared: dict[str, OsFile] = attrs.field(init=False, factory=dict)
     """By path, the one that was asked for last at the end."""
+    _witness: OsFile | None = attrs.field(init=False, default=None)
+    """Open since the lock was taken: a `syncfs` tells of the errors since its descriptor was opened."""
 
     def open(self, path: str, *, create: bool = False) -> OsFile:
         """Open for reading and writing; `create` makes an empty file if there is none."""
@@ -328,8 +330,15 @@ class OsFileSystem:
             os.rmdir(path)
 
     def sync_directory(self, path: str) -> None:
-        """Make the entries of a directory durable. Raises SyncFailed."""
-        self._sync_through(path, os.fsync)
+        """Make the entries of a directory durable, with all else if no descriptor is left for it. Raises SyncFailed."""
+        try:
+            self._sync_through(path, os.fsync)
+        except (SyncFailed, MissingFile):
+            raise
+        except StorageError:
+            if self._witness is None or not self.can_sync_all:
+                raise
+            self.sync_all(path)
 
     @property
     def can_sync_all(self) -> bool:
@@ -340,7 +349,7 @@ class OsFileSystem:
         """Make everything on the file system that holds the directory `path` durable. Raises SyncFailed."""
         if self.platform.sync_all is None:
             raise StorageError("this system cannot sync a whole file system and tell of errors")
-        self._sync_through(path, self.platform.sync_all)
+        self._sync_through(path, self.platform.sync_all, self._witness)
 
     def free_bytes(self, path: str) -> int:
         """Bytes that can still be written on the file system of `path` by an ordinary user."""
@@ -363,6 +372,7 @@ class OsFileSystem:
             raise DirectoryInUse(f"{path} is locked by another process") from error
         except OSError as error:
             raise storage_error(error, "lock", path) from error
+        self._witness = self.open(path)
         return file
 
     def _forget(self, path: str) -> None:
@@ -371,15 +381,14 @@ class OsFileSystem:
             if shared == path or shared.startswith(path + "/"):
                 self._shared.pop(shared, None)
 
-    def _sync_through(self, directory: str, call: Callable[[int], None]) -> None:
-        with _translated("open", directory):
-            descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    def _sync_through(self, directory: str, call: Callable[[int], None], file: OsFile | None = None) -> None:
+        if file is None:
+            with _translated("open", directory):
+                file = OsFile(directory, os.open(directory, os.O_RDONLY | os.O_CLOEXEC), self.platform)
         try:
-            call(descriptor)
+            call(file.fileno())
         except OSError as error:
             raise SyncFailed(f"cannot sync {directory}: {error.strerror or error}") from error
-        finally:
-            os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -110,6 +110,36 @@ def test_sync_all(fs: OsFileSystem, tmp_path: Path) -> None:
             fs.sync_all(str(tmp_path))
 
 
+def test_everything_is_synced_through_a_descriptor_as_old_as_the_lock(tmp_path: Path) -> None:
+    """`syncfs` tells of the errors since its descriptor was opened: one opened for the occasion would know of none."""
+    seen: list[int] = []
+    fs = OsFileSystem(attrs.evolve(PORTABLE, sync_all=seen.append))
+    lock = fs.lock(f"{tmp_path}/.lock")
+    for name in ("a", "b"):
+        fs.mkdir(f"{tmp_path}/{name}")
+        fs.sync_all(f"{tmp_path}/{name}")
+    assert os.fstat(seen[0]).st_ino == os.stat(tmp_path / ".lock").st_ino
+    assert seen[0] == seen[1]
+    del lock
+    assert OsFileSystem().lock(f"{tmp_path}/.lock")  # the other descriptor does not hold it
+
+
+def test_a_directory_is_synced_though_no_descriptor_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything else then; a directory that is not there is no such case."""
+    seen: list[int] = []
+    fs = OsFileSystem(attrs.evolve(PORTABLE, sync_all=seen.append))
+    _lock = fs.lock(f"{tmp_path}/.lock")
+    with pytest.raises(MissingFile):
+        fs.sync_directory(f"{tmp_path}/nowhere")
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "open", refuse)
+    fs.sync_directory(str(tmp_path))
+    assert len(seen) == 1
+
+
 def test_a_missing_file(fs: OsFileSystem, tmp_path: Path) -> None:
     """Has its own exception; removing it is no error."""
     path = f"{tmp_path}/f"
