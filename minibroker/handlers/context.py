@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 if TYPE_CHECKING:
     from minibroker.config.settings import BrokerSettings
@@ -45,6 +46,8 @@ class Services:
     clock: Clock
     endpoints: Sequence[Endpoint] = ()
     """One per listener, in the order of the listeners."""
+    long_answers: trio.Lock = attrs.field(factory=trio.Lock)
+    """Held while an answer is made that may be much larger than its request: their memory is that of one."""
     ending: bool = False
     """Whether the broker is about to end: nobody may wait for more than there is."""
     polls: set[Callable[[], None]] = attrs.field(factory=set)

@@ -2,18 +2,22 @@
 
 - A group without members is Empty. One that is not there is Dead up to v5, and GROUP_ID_NOT_FOUND from v6 on (KIP-1043).
 - Protocol and metadata are told of stable groups only.
+- A group that is named twice is answered once. What would make the answer too large is refused: to be asked for again,
+  by itself.
 - v3 adds authorized operations (KIP-430), v4 instance ids (KIP-345).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.groups.classic import ClassicGroup
 from minibroker.groups.states import State
 from minibroker.handlers.authorized import GROUP_OPERATIONS
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Room, code_of_rest, in_turns
 from minibroker.protocol.errors import GroupIdNotFound, KafkaError
 from minibroker.protocol.messages.describe_groups import (
     DescribedGroup,
@@ -26,24 +30,37 @@ from minibroker.protocol.schema import OPERATIONS_OMITTED
 NOT_FOUND_FROM: Final = 6
 
 
-def handle(request: DescribeGroupsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: DescribeGroupsRequest, context: RequestContext) -> Reply:
     """Describe the groups, in the order in which they are asked for."""
-    coordinator = context.services.coordinator
-    response = DescribeGroupsResponse()
-    for group_id in request.groups:
+    services = context.services
+    groups: list[DescribedGroup] = []
+
+    def reply() -> AfterFlush:
+        ticket = max([services.coordinator.ticket(group.group_id) for group in groups], default=0)
+        return AfterFlush(DescribeGroupsResponse(groups=groups), ticket)
+
+    return in_turns(_fill(groups, request, context), reply, services.long_answers)
+
+
+def _fill(groups: list[DescribedGroup], request: DescribeGroupsRequest, context: RequestContext) -> Iterator[int]:
+    """Describe a group a step."""
+    room = Room.of(context.services)
+    for group_id in dict.fromkeys(request.groups):
         try:
-            described = _describe(group_id, coordinator, context.version)
+            described = _describe(group_id, context.services.coordinator, context.version, room)
             described.authorized_operations = (
                 GROUP_OPERATIONS if request.include_authorized_operations else OPERATIONS_OMITTED
             )
         except KafkaError as error:
-            described = DescribedGroup(group_id=group_id, error_code=error.code, group_state=State.DEAD.value)
+            code = code_of_rest(error, groups)
+            described = DescribedGroup(group_id=group_id, error_code=code, group_state=State.DEAD.value)
             described.error_message = error.message if context.version >= NOT_FOUND_FROM else None
-        response.groups.append(described)
-    return AfterFlush(response, max(map(coordinator.ticket, request.groups), default=0))
+        groups.append(described)
+        yield 1 + len(described.members)
 
 
-def _describe(group_id: str, coordinator: GroupCoordinator, version: int) -> DescribedGroup:
+def _describe(group_id: str, coordinator: GroupCoordinator, version: int, room: Room) -> DescribedGroup:
+    room.take(1, len(group_id))
     coordinator.check_available(group_id)
     machine = coordinator.machine
     state = machine.state_of(group_id)
@@ -56,12 +73,12 @@ def _describe(group_id: str, coordinator: GroupCoordinator, version: int) -> Des
         group_state=state.value,
         protocol_type=machine.protocol_type_of(group_id),
         protocol_data=(group.protocol or "") if group is not None and stable else "",
-        members=[] if group is None else _members(group, stable),
+        members=[] if group is None else _members(group, stable, room),
     )
 
 
-def _members(group: ClassicGroup, stable: bool) -> list[DescribedGroupMember]:
-    return [
+def _members(group: ClassicGroup, stable: bool, room: Room) -> list[DescribedGroupMember]:
+    members = [
         DescribedGroupMember(
             member_id=member.member_id,
             group_instance_id=member.instance_id,
@@ -72,3 +89,5 @@ def _members(group: ClassicGroup, stable: bool) -> list[DescribedGroupMember]:
         )
         for member in group.members.values()
     ]
+    room.take(len(members), sum([len(member.member_metadata) + len(member.member_assignment) for member in members]))
+    return members

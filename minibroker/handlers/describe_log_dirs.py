@@ -8,9 +8,11 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 
-from minibroker.handlers.context import RequestContext, Services
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import in_turns
 from minibroker.protocol.messages.describe_log_dirs import (
     DescribableLogDirTopic,
     DescribeLogDirsPartition,
@@ -23,24 +25,26 @@ from minibroker.topics.catalog import Catalog
 from minibroker.topics.partition import Partition
 
 
-def handle(request: DescribeLogDirsRequest, context: RequestContext) -> DescribeLogDirsResponse:
+def handle(request: DescribeLogDirsRequest, context: RequestContext) -> Reply:
     """Describe the data directory."""
-    return DescribeLogDirsResponse(results=[_directory(request.topics, context.services)])
-
-
-def _directory(wanted: list[DescribableLogDirTopic] | None, services: Services) -> DescribeLogDirsResult:
+    services = context.services
     path = services.settings.log_dirs
     fs = services.catalog.metadata.log.fs
-    return DescribeLogDirsResult(
-        log_dir=os.path.abspath(path),
-        topics=[
-            DescribeLogDirsTopic(name=name, partitions=[_partition(partition) for partition in partitions])
-            for name, partitions in _found(wanted, services.catalog)
-            if partitions
-        ],
-        total_bytes=fs.total_bytes(path),
-        usable_bytes=fs.free_bytes(path),
+    directory = DescribeLogDirsResult(
+        log_dir=os.path.abspath(path), total_bytes=fs.total_bytes(path), usable_bytes=fs.free_bytes(path)
     )
+    steps = _fill(directory.topics, request.topics, services.catalog)
+    return in_turns(steps, lambda: DescribeLogDirsResponse(results=[directory]), services.long_answers)
+
+
+def _fill(
+    topics: list[DescribeLogDirsTopic], wanted: list[DescribableLogDirTopic] | None, catalog: Catalog
+) -> Iterator[int]:
+    """Describe a topic a step."""
+    for name, partitions in _found(wanted, catalog):
+        if partitions:
+            topics.append(DescribeLogDirsTopic(name=name, partitions=[_partition(one) for one in partitions]))
+        yield 1 + len(partitions)
 
 
 def _found(wanted: list[DescribableLogDirTopic] | None, catalog: Catalog) -> Iterator[tuple[str, list[Partition]]]:
@@ -48,11 +52,13 @@ def _found(wanted: list[DescribableLogDirTopic] | None, catalog: Catalog) -> Ite
     if wanted is None:
         yield from ((topic.name, topic.partitions) for topic in catalog.listed_topics())
         return
+    indexes: defaultdict[str, set[int]] = defaultdict(set)
     for asked in wanted:
-        topic = catalog.topics.get(asked.topic)
-        if topic is not None:
-            indexes = sorted(set(asked.partitions) & set(range(len(topic.partitions))))
-            yield topic.name, [topic.partitions[index] for index in indexes]
+        indexes[asked.topic].update(asked.partitions)
+    for name, asked_indexes in indexes.items():
+        topic = catalog.topics.get(name)
+        known = topic.partitions if topic is not None else []
+        yield name, [known[index] for index in sorted(asked_indexes) if 0 <= index < len(known)]
 
 
 def _partition(partition: Partition) -> DescribeLogDirsPartition:

@@ -5,13 +5,18 @@
   always does. It is there in the same answer, where Kafka first answers UNKNOWN_TOPIC_OR_PARTITION.
 - v5 adds offline replicas (we have none), v7 the leader epoch, v8 authorized operations (KIP-430; v8-10 for the cluster),
   v10 topic ids, v12 asking by topic id (KIP-516), v13 a top-level error.
+- A topic that is named twice in one way is answered once.
 - The answer waits until what it tells of new topics is durable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+
 from minibroker.handlers.authorized import CLUSTER_OPERATIONS, TOPIC_OPERATIONS
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import in_turns
 from minibroker.protocol.errors import KafkaError, UnknownTopicId, UnknownTopicOrPartition
 from minibroker.protocol.messages.metadata import (
     MetadataRequest,
@@ -26,14 +31,28 @@ from minibroker.topics.catalog import Topic
 from minibroker.topics.names import check_topic_name
 
 
-def handle(request: MetadataRequest, context: RequestContext) -> AfterFlush:
+def handle(request: MetadataRequest, context: RequestContext) -> Reply:
     """Describe the broker and the topics."""
-    services = context.services
-    catalog = services.catalog
+    topics: list[MetadataResponseTopic] = []
+    reply = partial(_reply, topics, request, context)
+    return in_turns(_fill(topics, request, context), reply, context.services.long_answers)
+
+
+def _fill(topics: list[MetadataResponseTopic], request: MetadataRequest, context: RequestContext) -> Iterator[int]:
+    """Describe a topic a step."""
     if request.topics is None or (context.version == 0 and not request.topics):
-        topics = [_describe(topic, request, context) for topic in catalog.listed_topics()]
-    else:
-        topics = [_describe_or_refuse(wanted, request, context) for wanted in request.topics]
+        for topic in context.services.catalog.listed_topics():
+            topics.append(_describe(topic, request, context))
+            yield 1 + len(topic.partitions)
+        return
+    for wanted in {(topic.name, topic.topic_id): topic for topic in request.topics}.values():
+        found = _describe_or_refuse(wanted, request, context)
+        topics.append(found)
+        yield 1 + len(found.partitions)
+
+
+def _reply(topics: list[MetadataResponseTopic], request: MetadataRequest, context: RequestContext) -> AfterFlush:
+    services = context.services
     response = MetadataResponse(
         brokers=[
             MetadataResponseBroker(node_id=services.node_id, host=context.endpoint.host, port=context.endpoint.port)
@@ -45,7 +64,7 @@ def handle(request: MetadataRequest, context: RequestContext) -> AfterFlush:
             CLUSTER_OPERATIONS if request.include_cluster_authorized_operations else OPERATIONS_OMITTED
         ),
     )
-    return AfterFlush(response, catalog.flush_ticket())
+    return AfterFlush(response, services.catalog.flush_ticket())
 
 
 def _describe_or_refuse(

@@ -5,17 +5,21 @@
   id and epoch, which only groups of the new consumer protocol (KIP-848) look at.
 - v7 can ask for stable offsets only (KIP-447). Ours always are: the answer waits until they are durable, and there are no
   transactions that could hold others.
+- A group that is named twice is answered once, as it was named first. What would make the answer too large is refused:
+  to be asked for again, by itself.
 - Left out: v10 (topic ids), which no client needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from minibroker.groups.image import TopicOffsets
 from minibroker.groups.records import CommittedOffset
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Room, code_of_rest, in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
@@ -35,37 +39,62 @@ Wanted = Iterable[OffsetFetchRequestTopic] | None
 """Partitions by topic; None for all that the group has committed."""
 
 
-def handle(request: OffsetFetchRequest, context: RequestContext) -> AfterFlush:
+def handle(request: OffsetFetchRequest, context: RequestContext) -> Reply:
     """Look up the offsets of one group or of many."""
-    coordinator = context.services.coordinator
-    if context.version < GROUPS_FROM:
-        return AfterFlush(_fetch_one(request, context), coordinator.ticket(request.group_id))
-    groups = [_fetch_group(group.group_id, group.topics, context) for group in request.groups]
-    tickets = [coordinator.ticket(group.group_id) for group in request.groups]
-    return AfterFlush(OffsetFetchResponse(groups=groups), max(tickets, default=0))
+    services = context.services
+    response = OffsetFetchResponse()
+    several = context.version >= GROUPS_FROM
+    group_ids = {group.group_id for group in request.groups} if several else {request.group_id}
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response, max(map(services.coordinator.ticket, group_ids), default=0))
+
+    steps = _fetch_groups(request, response, context) if several else _fetch_one(request, response, context)
+    return in_turns(steps, reply, services.long_answers)
 
 
-def _fetch_group(group_id: str, wanted: Wanted, context: RequestContext) -> OffsetFetchResponseGroup:
+def _fetch_groups(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Iterator[int]:
+    room = Room.of(context.services)
+    told: set[str] = set()
+    for group in request.groups:
+        if group.group_id in told:
+            continue
+        told.add(group.group_id)
+        answer = OffsetFetchResponseGroup(group_id=group.group_id)
+        try:
+            room.take(1, len(group.group_id))
+            yield from _tell(answer.topics, _committed(group.group_id, group.topics, context), room)
+        except KafkaError as error:
+            answer = OffsetFetchResponseGroup(group_id=group.group_id, error_code=code_of_rest(error, response.groups))
+        response.groups.append(answer)
+        yield 1
+
+
+def _fetch_one(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Iterator[int]:
     try:
-        return OffsetFetchResponseGroup(group_id=group_id, topics=_told(_committed(group_id, wanted, context)))
+        committed = _committed(request.group_id, request.topics, context)
+        yield from _tell(response.topics, committed, Room.of(context.services))
     except KafkaError as error:
-        return OffsetFetchResponseGroup(group_id=group_id, error_code=error.code)
-
-
-def _fetch_one(request: OffsetFetchRequest, context: RequestContext) -> OffsetFetchResponse:
-    try:
-        return OffsetFetchResponse(topics=_told(_committed(request.group_id, request.topics, context)))
-    except KafkaError as error:
+        response.topics = []
         if context.version >= ERROR_FROM:
-            return OffsetFetchResponse(error_code=error.code)
-        return OffsetFetchResponse(topics=_told(_select({}, request.topics or ()), error.code))
+            response.error_code = error.code
+        else:
+            nothing = _select({}, request.topics or ())
+            refused = Room(sys.maxsize)  # hardly larger than the request
+            yield from _tell(response.topics, nothing, refused, error.code)
 
 
-def _told(found: TopicOffsets, code: ErrorCode = ErrorCode.NONE) -> list[OffsetFetchResponseTopic]:
-    return [
-        OffsetFetchResponseTopic(
-            name=name,
-            partitions=[
+def _tell(
+    topics: list[OffsetFetchResponseTopic], found: TopicOffsets, room: Room, code: ErrorCode = ErrorCode.NONE
+) -> Iterator[int]:
+    """Add an offset a step. What is committed meanwhile may be told or not. Raises PolicyViolation."""
+    for name, offsets in list(found.items()):
+        partitions: list[OffsetFetchResponsePartition] = []
+        topics.append(OffsetFetchResponseTopic(name=name, partitions=partitions))
+        room.take(1, len(name))
+        for index, committed in list(offsets.items()):
+            room.take(1, len(committed.metadata))
+            partitions.append(
                 OffsetFetchResponsePartition(
                     partition_index=index,
                     committed_offset=committed.offset,
@@ -73,11 +102,8 @@ def _told(found: TopicOffsets, code: ErrorCode = ErrorCode.NONE) -> list[OffsetF
                     metadata=committed.metadata,
                     error_code=code,
                 )
-                for index, committed in partitions.items()
-            ],
-        )
-        for name, partitions in found.items()
-    ]
+            )
+            yield 1
 
 
 def _committed(group_id: str, wanted: Wanted, context: RequestContext) -> TopicOffsets:

@@ -57,13 +57,17 @@ class HandlerBench:
     services: Services
     disk: SimulatedDisk
 
-    async def ask(self, request: Request[ResponseT], version: int) -> ResponseT:
-        """What a client that sends `request` gets, once it may be sent."""
+    def start(self, request: Request[ResponseT], version: int) -> Any:
+        """What its handler replies at once."""
         api = BY_KEY[type(request).api]  # type: ignore[attr-defined]
         context = RequestContext(
             services=self.services, version=version, client_id="test", client_host="127.0.0.1", endpoint=ENDPOINT
         )
-        reply = api.handle(_through_the_wire(request, version), context)
+        return api.handle(_through_the_wire(request, version), context)
+
+    async def ask(self, request: Request[ResponseT], version: int) -> ResponseT:
+        """What a client that sends `request` gets, once it may be sent."""
+        reply = self.start(request, version)
         if isinstance(reply, Coroutine):
             reply = await reply
         if isinstance(reply, AfterFlush):

@@ -124,13 +124,13 @@ async def test_what_does_not_exist(bench: HandlerBench, resource_type: int, name
 
 
 async def test_several_resources_are_answered_in_order(bench: HandlerBench) -> None:
-    """A bad one among them, or one that comes twice, changes nothing for the others."""
+    """A bad one among them changes nothing for the others, one that comes twice is answered once."""
     await bench.create("t")
     names = ["t", "nope", "t"]
     resources = [DescribeConfigsResource(resource_type=TOPIC, resource_name=name) for name in names]
     results = (await bench.ask(DescribeConfigsRequest(resources=resources), 4)).results
-    assert [result.resource_name for result in results] == names
-    assert [len(result.configs) for result in results] == [len(topic_settings()), 0, len(topic_settings())]
+    assert [result.resource_name for result in results] == names[:2]
+    assert [len(result.configs) for result in results] == [len(topic_settings()), 0]
 
 
 async def test_loggers_have_the_levels_in_force(bench: HandlerBench) -> None:
