@@ -3,7 +3,7 @@
 import attrs
 import pytest
 
-from minibroker.config.errors import ConfigError
+from minibroker.config.errors import ConfigError, unknown_setting
 from minibroker.config.setting import Setting, attribute_name, to_text
 from minibroker.config.settings import BrokerSettings, broker_settings
 from minibroker.config.topic_settings import TopicSettings, topic_settings
@@ -97,3 +97,17 @@ def test_text_that_is_no_integer_is_refused(text: str) -> None:
     """Only ASCII digits with a sign are an integer, whatever Python's int() would make of it."""
     with pytest.raises(ConfigError, match="expects an integer"):
         broker_settings()["num.partitions"].from_text(text)
+
+
+def test_a_name_longer_than_any_setting_is_compared_with_none() -> None:
+    """A request may have thousands of them; they are refused without a look at what is known, and quoted in part."""
+    names = iter(["num.partitions"])
+    refusal = str(unknown_setting("num.partition" * 100, names))
+    assert next(names) == "num.partitions"
+    assert "nearest" not in refusal
+    assert len(refusal) < 300
+
+
+def test_a_name_that_is_like_none_has_no_nearest() -> None:
+    """No guess is better than a wrong one."""
+    assert str(unknown_setting("xyz", ["num.partitions"])) == 'unknown setting "xyz"'
