@@ -2,6 +2,7 @@
 
 - -1 is the high watermark; beyond it, or below zero, is OFFSET_OUT_OF_RANGE. A log start that is further on stays.
 - A topic without `delete` in its cleanup policy refuses with POLICY_VIOLATION, one of the broker's own as an invalid topic.
+- A partition that is named twice is treated once, as it is named last: each move of a log start is a record.
 - The answer waits until the new log start is in the metadata log, durably: what was deleted does not come back, while on
   Kafka a crash brings back what was deleted in the last minute.
 - The log start never passes the durable end. Where a topic with `flush.messages` above 1 is ahead of it, that is
@@ -22,22 +23,28 @@ from minibroker.topics.partition import Partition
 
 HIGH_WATERMARK = -1
 NO_WATERMARK = -1
+Wanted = dict[str, dict[int, int]]
+"""Offsets by topic and partition."""
 
 
 def handle(request: DeleteRecordsRequest, context: RequestContext) -> Reply:
     """Move every log start; a refusal is its partition's matter alone."""
     services = context.services
-    ticket = _flush_needed(request, services)
-    return _flush_first(request, services, ticket) if ticket else _delete_all(request, services)
+    wanted: Wanted = {}
+    for topic in request.topics:
+        named = wanted.setdefault(topic.name, {})
+        named.update((partition.partition_index, partition.offset) for partition in topic.partitions)
+    ticket = _flush_needed(wanted, services)
+    return _flush_first(wanted, services, ticket) if ticket else _delete_all(wanted, services)
 
 
-def _flush_needed(request: DeleteRecordsRequest, services: Services) -> int:
+def _flush_needed(wanted: Wanted, services: Services) -> int:
     """Begin to flush what is to be deleted and not durable yet; return the ticket, or 0 if everything is."""
     tickets = [0]
-    for topic in request.topics:
-        for wanted in topic.partitions:
+    for topic, offsets in wanted.items():
+        for index, asked in offsets.items():
             try:
-                partition, offset = _resolve(topic.name, wanted.partition_index, wanted.offset, services)
+                partition, offset = _resolve(topic, index, asked, services)
             except KafkaError:
                 continue
             if offset > partition.log.durable_end_offset:
@@ -45,19 +52,18 @@ def _flush_needed(request: DeleteRecordsRequest, services: Services) -> int:
     return max(tickets)
 
 
-async def _flush_first(request: DeleteRecordsRequest, services: Services, ticket: int) -> AfterFlush:
+async def _flush_first(wanted: Wanted, services: Services, ticket: int) -> AfterFlush:
     await services.flusher.wait_durable(ticket)
-    return _delete_all(request, services)
+    return _delete_all(wanted, services)
 
 
-def _delete_all(request: DeleteRecordsRequest, services: Services) -> AfterFlush:
-    topics = []
-    for topic in request.topics:
-        results = {
-            wanted.partition_index: _delete(topic.name, wanted.partition_index, wanted.offset, services)
-            for wanted in topic.partitions
-        }
-        topics.append(DeleteRecordsTopicResult(name=topic.name, partitions=list(results.values())))
+def _delete_all(wanted: Wanted, services: Services) -> AfterFlush:
+    topics = [
+        DeleteRecordsTopicResult(
+            name=topic, partitions=[_delete(topic, index, offset, services) for index, offset in offsets.items()]
+        )
+        for topic, offsets in wanted.items()
+    ]
     return AfterFlush(DeleteRecordsResponse(topics=topics), services.catalog.flush_ticket())
 
 

@@ -96,3 +96,19 @@ async def test_the_deleted_does_not_come_back(bench: HandlerBench, flush_message
     async with open_bench(disk=only_synced(bench.disk)) as after:
         partition = after.services.catalog.partition("t", 0)
         assert (partition.log_start_offset, partition.log_end_offset) == (10, 10)
+
+
+async def test_a_partition_is_treated_once(bench: HandlerBench) -> None:
+    """As it is named last, however often: each move would be a record of its own in the metadata log."""
+    await bench.create("t")
+    await bench.append("t", 100)
+    wanted = [
+        DeleteRecordsTopic(
+            name="t", partitions=[DeleteRecordsPartition(partition_index=0, offset=at) for at in (first, first + 1)]
+        )
+        for first in range(0, 90, 2)
+    ]
+    before = bench.services.catalog.metadata.log.log_end_offset
+    [topic] = (await bench.ask(DeleteRecordsRequest(topics=wanted, timeout_ms=1), 2)).topics
+    assert [(part.low_watermark, part.error_code) for part in topic.partitions] == [(89, 0)]
+    assert bench.services.catalog.metadata.log.log_end_offset == before + 1
