@@ -59,13 +59,13 @@ class NetworkSettings:
     max_connections: int = integer(
         MAX_INT,
         "How many connections may be open. Those beyond it wait to be accepted until another closes.",
-        at_least=0,
+        at_least=1,
         dynamic=True,
     )
     max_connections_per_ip: int = integer(
         MAX_INT,
         "How many connections one address may have open. Those beyond it are closed at once.",
-        at_least=0,
+        at_least=1,
         dynamic=True,
     )
     connections_max_idle_ms: int = long(600000, "A connection without a request for this long is closed.", at_least=-1)

@@ -213,10 +213,20 @@ async def test_a_brokers_settings_survive_a_power_cut(bench: HandlerBench) -> No
 @pytest.mark.parametrize("name", ["0", ""])
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("num.partitions", "3"), ("log.retention.hours", "1"), ("nope", "1"), ("log.segment.bytes", "x")],
+    [
+        ("num.partitions", "3"),
+        ("log.retention.hours", "1"),
+        ("nope", "1"),
+        ("log.segment.bytes", "x"),
+        ("max.connections", "0"),
+        ("max.connections.per.ip", "0"),
+    ],
 )
 async def test_only_dynamic_broker_settings_change(bench: HandlerBench, name: str, key: str, value: str) -> None:
-    """A static or unknown one, and a bad value, are INVALID_REQUEST; to delete a static one is no change."""
+    """A static or unknown one, and a bad value, are INVALID_REQUEST: one that would let nobody in could not be undone.
+
+    To delete a static one is no change.
+    """
     assert await change(bench, BROKER, name, (key, SET, value)) is ErrorCode.INVALID_REQUEST
     assert await change(bench, BROKER, name, ("num.partitions", DELETE, None)) is ErrorCode.NONE
 
