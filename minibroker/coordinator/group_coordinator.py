@@ -23,10 +23,11 @@ from minibroker.coordinator.deadlines import Deadlines
 from minibroker.coordinator.held import Held
 from minibroker.coordinator.offsets_topic import RECORDS_PER_TURN, OffsetsTopic, decode_all, read_latest
 from minibroker.groups.effects import Effects
+from minibroker.groups.image import TopicOffsets
 from minibroker.groups.joining import Join
 from minibroker.groups.machine import GroupMachine
 from minibroker.groups.offsets import topic_tombstones
-from minibroker.groups.records import GroupRecord, GroupsRecord, OffsetRecord
+from minibroker.groups.records import CommittedOffset, GroupRecord, GroupsRecord, OffsetRecord
 from minibroker.groups.requests import Caller
 from minibroker.protocol.errors import CoordinatorLoadInProgress, CoordinatorNotAvailable, ErrorCode, KafkaError
 from minibroker.storage.errors import StorageError
@@ -51,6 +52,8 @@ class GroupCoordinator:
     _deadlines: Deadlines = attrs.field(init=False)
     _not_loaded: dict[int, type[KafkaError]] = attrs.field(init=False)
     """What the groups of a partition raise that is not, or cannot be, loaded."""
+    _undeleted: bool = attrs.field(default=False, init=False)
+    """Whether there are offsets of deleted topics whose tombstones could not be written."""
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -110,6 +113,14 @@ class GroupCoordinator:
         self.machine.check_commits(records)
         self.append(records)
 
+    def offsets_of(self, group_id: str) -> TopicOffsets:
+        """What a group has committed. Raises what `check_available` raises."""
+        self.check_available(group_id)
+        offsets = self.machine.image.offsets_of(group_id)
+        if not self._undeleted:
+            return offsets
+        return {topic: valid for topic in offsets if (valid := self._valid(topic, offsets[topic]))}
+
     def append(self, records: Sequence[GroupsRecord]) -> None:
         """Write records of one group that the machine's state allows, and let them come true.
 
@@ -156,9 +167,9 @@ class GroupCoordinator:
         """Load all groups, and keep their deadlines for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deadlines.run)
-            nursery.start_soon(self._run_expiry)
             for index in list(self._not_loaded):
                 await self._load(index, self.topic.partitions()[index])
+            await self._run_expiry()  # not before: of a group that is half loaded the members may be missing
 
     def close(self) -> None:
         """Let go of all groups before the broker ends: held requests are answered, and no new ones taken."""
@@ -192,17 +203,23 @@ class GroupCoordinator:
             self._watch(group_id)
         self._forget_deleted_topics(group_ids)
 
+    def _valid(self, topic: str, offsets: Mapping[int, CommittedOffset]) -> dict[int, CommittedOffset]:
+        """Those that were committed for the topic that is there, and not for a deleted one of that name."""
+        present = self.catalog.topics.get(topic)
+        ids = () if present is None else (None, present.id)
+        return {partition: committed for partition, committed in offsets.items() if committed.topic_id in ids}
+
     def _forget_deleted_topics(self, group_ids: Iterable[str]) -> None:
-        """Delete the offsets of topics that were deleted when the broker could not do it any more."""
-        self._append_or_log(
+        """Delete the offsets of topics that were deleted when the broker could not do it any more, or not yet."""
+        all_written = self._append_or_log(
             [
                 OffsetRecord(group_id, topic, partition, None)
                 for group_id in group_ids
-                for topic, partitions in self.machine.image.offsets_of(group_id).items()
-                if topic not in self.catalog.topics
-                for partition in partitions
+                for topic, offsets in self.machine.image.offsets_of(group_id).items()
+                for partition in offsets.keys() - self._valid(topic, offsets).keys()
             ]
         )
+        self._undeleted |= not all_written
 
     async def _run_expiry(self) -> None:
         while True:
@@ -210,15 +227,18 @@ class GroupCoordinator:
             self._append_or_log(self.machine.expire_offsets(self.catalog.retention_now_ms()))
 
     def _delete_offsets_of(self, topic: Topic) -> None:
-        self._append_or_log(topic_tombstones(self.machine.image, topic.name))
+        self._undeleted |= not self._append_or_log(topic_tombstones(self.machine.image, topic.name))
 
-    def _append_or_log(self, records: Iterable[GroupsRecord]) -> None:
-        """Write what may be of any groups: what cannot be written of one partition holds up no other."""
+    def _append_or_log(self, records: Iterable[GroupsRecord]) -> bool:
+        """Write what may be of any groups, and whether all was: one partition that cannot be written holds up no other."""
+        all_written = True
         for share in self.topic.by_partition(records):
             try:
                 self.append(share)
             except KafkaError as error:
+                all_written = False
                 logger.error("%d committed offsets stay that should be deleted: %s", len(share), error)
+        return all_written
 
     # Decisions ------------------------------------------------------------------------------------------------------
 

@@ -4,19 +4,19 @@ Every key and value starts with an int16 version; integers are big-endian. Which
 says:
 
     key    0, 1   OffsetCommit    group: string, topic: string, partition: int32
-    value  0-3                    offset: int64, [3: leader epoch: int32], metadata: string, commit timestamp: int64,
-                                  [1: expire timestamp: int64]
+    value  0-4                    offset: int64, [3+: leader epoch: int32], metadata: string, commit timestamp: int64,
+                                  [1: expire timestamp: int64], [4: tag 0: topic id: uuid]
     key    2      GroupMetadata   group: string
-    value  0-3                    protocol type: string, generation: int32, protocol: string?, leader: string?,
+    value  0-4                    protocol type: string, generation: int32, protocol: string?, leader: string?,
                                   [2+: state timestamp: int64], members: array of
                                     member id: string, [3+: instance id: string?], client id: string,
                                     client host: string, [1+: rebalance timeout: int32], session timeout: int32,
                                     subscription: bytes, assignment: bytes
 
-A string is an int16 length (-1 for null) and UTF-8, bytes and arrays have an int32 length. Version 4 of either value is
-the same with varint lengths and tagged fields (KIP-915); Kafka 4.1 and later write it for offsets. We write version 3,
-which all releases read, or 1 for an offset with an expiry of its own, and read all. Keys above 2 belong to group types
-that we do not have (KIP-848, KIP-932).
+A string is an int16 length (-1 for null) and UTF-8, bytes and arrays have an int32 length; version 4 of either value has
+varint lengths (of one more than that) and tagged fields. We read all versions, and write what Kafka 4.1 and later do: 3 for
+groups, and for offsets 4, which releases from KIP-915 (3.5) on read; or 1 for an offset with an expiry of its own. Keys
+above 2 belong to group types that we do not have (KIP-848, KIP-932).
 
 Source: Apache Kafka, group-coordinator/src/main/resources/common/message.
 """
@@ -24,7 +24,9 @@ Source: Apache Kafka, group-coordinator/src/main/resources/common/message.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Final
+from uuid import UUID
 
 import attrs
 
@@ -50,6 +52,9 @@ _INT32: Final = struct.Struct(">i")
 _INT64: Final = struct.Struct(">q")
 _TWO_INT16: Final = struct.Struct(">hh")
 _OFFSET_HEAD: Final = struct.Struct(">hqih")
+_FLEXIBLE_OFFSET_HEAD: Final = struct.Struct(">hqi")
+_TOPIC_ID: Final = b"\1\0\x10"
+"""One tagged field, of tag 0 and 16 bytes."""
 _TWO_INT64: Final = struct.Struct(">qq")
 
 
@@ -90,12 +95,25 @@ def _nullable_string(text: str | None) -> bytes:
     return b"\xff\xff" if text is None else _string(text)
 
 
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 def _bytes(data: bytes) -> bytes:
     return _INT32.pack(len(data)) + data
 
 
 def _encode_offset(value: CommittedOffset) -> bytes:
     metadata = value.metadata.encode()
+    if value.topic_id is not None:
+        head = _FLEXIBLE_OFFSET_HEAD.pack(FLEXIBLE_VERSION, value.offset, value.leader_epoch)
+        tail = _INT64.pack(value.commit_timestamp_ms) + _TOPIC_ID + value.topic_id.bytes
+        return head + _varint(len(metadata) + 1) + metadata + tail
     if value.expire_timestamp_ms == UNKNOWN:
         head = _OFFSET_HEAD.pack(VALUE_VERSION, value.offset, value.leader_epoch, len(metadata))
         return head + metadata + _INT64.pack(value.commit_timestamp_ms)
@@ -128,7 +146,7 @@ def _encode_group(value: GroupMetadata) -> bytes:
 
 
 def _decode_offset_record(key: bytes, length: int, value: bytes | None) -> OffsetRecord:
-    # The hot path of start-up: keys, and values of version 3, are read without a Reader, which would triple the cost.
+    # The hot path of start-up: keys, and values as we write them, are read without a Reader, which would triple the cost.
     topic_at = 6 + length
     (topic_length,) = _INT16.unpack_from(key, topic_at - 2)
     (partition,) = _INT32.unpack_from(key, topic_at + topic_length)
@@ -137,15 +155,16 @@ def _decode_offset_record(key: bytes, length: int, value: bytes | None) -> Offse
     group_id, topic = key[4 : 4 + length].decode(), key[topic_at : topic_at + topic_length].decode()
     if value is None:
         return OffsetRecord(group_id, topic, partition, None)
-    if value[:2] != b"\0\3":
+    metadata_end = 14 + value[14] if len(value) > 14 else 0
+    if metadata_end < 15 or value[:2] != b"\0\4" or len(value) != metadata_end + 27 or value[-19:-16] != _TOPIC_ID:
         return OffsetRecord(group_id, topic, partition, _decode_other_offset(value))
-    _, offset, leader_epoch, metadata_length = _OFFSET_HEAD.unpack_from(value)
-    (timestamp_ms,) = _INT64.unpack_from(value, 16 + metadata_length)
-    if metadata_length < 0 or len(value) != 24 + metadata_length:
-        raise ProtocolError("an offset value that does not end where it should")
-    metadata = value[16 : 16 + metadata_length].decode() if metadata_length else ""
+    _, offset, leader_epoch = _FLEXIBLE_OFFSET_HEAD.unpack_from(value)
     committed = CommittedOffset(
-        offset=offset, leader_epoch=leader_epoch, metadata=metadata, commit_timestamp_ms=timestamp_ms
+        offset=offset,
+        leader_epoch=leader_epoch,
+        metadata=value[15:metadata_end].decode() if metadata_end > 15 else "",
+        commit_timestamp_ms=_INT64.unpack_from(value, metadata_end)[0],
+        topic_id=_topic_id(value[-16:]),
     )
     return OffsetRecord(group_id, topic, partition, committed)
 
@@ -157,14 +176,23 @@ def _decode_other_offset(value: bytes) -> CommittedOffset:
     metadata = reader.string()
     timestamp_ms = reader.int64()
     expire_ms = reader.int64() if reader.version == EXPIRING_OFFSET_VERSION else UNKNOWN
-    reader.end()
+    topic_id = reader.end().get(0)
     return CommittedOffset(
         offset=offset,
         leader_epoch=leader_epoch,
         metadata=metadata,
         commit_timestamp_ms=timestamp_ms,
         expire_timestamp_ms=expire_ms,
+        topic_id=None if topic_id is None else _topic_id(topic_id),
     )
+
+
+@lru_cache(maxsize=1_000)  # one for all offsets of a topic, not one each
+def _topic_id(data: bytes) -> UUID | None:
+    """Kafka's id of sixteen zero bytes is none."""
+    if len(data) != 16:
+        raise ProtocolError(f"a topic id of {len(data)} bytes")
+    return UUID(bytes=data) if any(data) else None
 
 
 def _decode_group(value: bytes) -> GroupMetadata:
@@ -246,18 +274,17 @@ class _Reader:
             raise ProtocolError("null where an array or bytes should be")
         return count
 
-    def tags(self) -> None:
-        """Skip the tagged fields, the topic id of an offset among them: names are what offsets are kept by here."""
-        if self.version < FLEXIBLE_VERSION:
-            return
-        for _ in range(self._varint()):
-            self._varint()
-            self._take(self._varint())
+    def tags(self) -> dict[int, bytes]:
+        """The tagged fields."""
+        count = self._varint() if self.version >= FLEXIBLE_VERSION else 0
+        return {self._varint(): self._take(self._varint()) for _ in range(count)}
 
-    def end(self) -> None:
-        self.tags()
+    def end(self) -> dict[int, bytes]:
+        """The tagged fields of the whole value."""
+        tags = self.tags()
         if self.position != len(self.data):
             raise ProtocolError("a value that does not end where it should")
+        return tags
 
     def _unpack(self, layout: struct.Struct) -> int:
         value: int = layout.unpack_from(self.data, self.position)[0]

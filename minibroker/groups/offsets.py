@@ -10,6 +10,7 @@ Source: Apache Kafka, OffsetMetadataManager, ClassicGroup.offsetExpirationCondit
 from __future__ import annotations
 
 from collections.abc import Iterable
+from uuid import UUID
 
 from minibroker.config.group_settings import GroupSettings
 from minibroker.groups.classic import ClassicGroup
@@ -25,22 +26,31 @@ MAX_STRING_BYTES = 2**15 - 1
 
 
 def committed_offset(
-    settings: GroupSettings, offset: int, leader_epoch: int, metadata: str | None, retention_ms: int, wall_ms: int
+    settings: GroupSettings,
+    offset: int,
+    leader_epoch: int,
+    metadata: str | None,
+    retention_ms: int,
+    wall_ms: int,
+    topic_id: UUID | None = None,
 ) -> CommittedOffset:
     """What a commit at `wall_ms` stores. Raises OffsetMetadataTooLarge.
 
-    `retention_ms` is what the client asks for (OffsetCommit v2 to v4), or UNKNOWN.
+    `retention_ms` is what the client asks for (OffsetCommit v2 to v4), or UNKNOWN. The format has no room for the topic's
+    id beside it, and what is not in the log may not be in memory.
     """
     metadata = metadata or ""
     # The setting speaks of bytes, and Kafka counts characters; the format cannot hold more than an int16 says of bytes.
     if len(metadata) > settings.offset_metadata_max_bytes or len(metadata.encode()) > MAX_STRING_BYTES:
         raise OffsetMetadataTooLarge(f"{len(metadata)} characters, where {settings.offset_metadata_max_bytes} may be")
+    expires = retention_ms != UNKNOWN
     return CommittedOffset(
         offset=offset,
-        leader_epoch=leader_epoch,
+        leader_epoch=UNKNOWN if expires else leader_epoch,
         metadata=metadata,
         commit_timestamp_ms=wall_ms,
-        expire_timestamp_ms=UNKNOWN if retention_ms == UNKNOWN else min(wall_ms + retention_ms, MAX_TIMESTAMP_MS),
+        expire_timestamp_ms=min(wall_ms + retention_ms, MAX_TIMESTAMP_MS) if expires else UNKNOWN,
+        topic_id=None if expires else topic_id,
     )
 
 

@@ -5,6 +5,8 @@ A value of None is a tombstone: the group, or the offset, is gone. `formats` tur
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import attrs
 
 UNKNOWN = -1
@@ -52,6 +54,8 @@ class CommittedOffset:
     commit_timestamp_ms: int = UNKNOWN
     expire_timestamp_ms: int = UNKNOWN
     """Set by commits that ask for a retention of their own, which clients could until OffsetCommit v4."""
+    topic_id: UUID | None = None
+    """Tells the topic from a namesake that came after it; None beside an expiry, and in records of older releases."""
 
 
 @attrs.frozen

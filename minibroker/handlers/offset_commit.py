@@ -75,6 +75,7 @@ def _store(
                 partition.committed_metadata,
                 request.retention_time_ms,
                 wall_ms,
+                context.services.catalog.topics[topic].id,
             )
         except KafkaError as error:
             return error.code

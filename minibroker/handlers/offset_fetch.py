@@ -108,9 +108,7 @@ def _tell(
 
 def _committed(group_id: str, wanted: Wanted, context: RequestContext) -> TopicOffsets:
     """What the group has committed for the `wanted` partitions. Raises if it is not available."""
-    coordinator = context.services.coordinator
-    coordinator.check_available(group_id)
-    committed = coordinator.machine.image.offsets_of(group_id)
+    committed = context.services.coordinator.offsets_of(group_id)
     return committed if wanted is None else _select(committed, wanted)
 
 

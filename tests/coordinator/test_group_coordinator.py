@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
+from minibroker.coordinator import group_coordinator
+from minibroker.coordinator.offsets_topic import decode_all
 from minibroker.groups import formats
 from minibroker.groups.image import Image
+from minibroker.groups.records import GroupsRecord
 from minibroker.protocol.errors import CoordinatorLoadInProgress, ErrorCode
 from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from minibroker.protocol.messages.join_group import JoinGroupResponse
@@ -16,6 +21,7 @@ from minibroker.protocol.messages.list_groups import ListGroupsRequest
 from minibroker.records.record import read_records
 from minibroker.storage.errors import LogOffline
 from minibroker.topics.names import CONSUMER_OFFSETS
+from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, committing, joining, open_rig
 from tests.simulation.disk import SimulatedDisk, only_synced
 
@@ -342,6 +348,75 @@ async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clo
     async with open_rig(disk) as rig:
         assert await rig.committed() == {}
         assert replayed(rig) == rig.coordinator.machine.image
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_offsets_do_not_hold_for_a_namesake(autojump_clock: MockClock, killed: bool) -> None:
+    """Of a topic that is deleted and made again while groups are loaded, also if the broker is killed before they are."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(1)
+        await rig.commit(100, topic="u")
+        disk = rig.disk.restarted()
+    async with open_rig(disk, run=False) as rig:
+        rig.services.catalog.delete_topic("u")
+        await rig.services.flusher.drain()
+        rig.services.catalog.create_topic("u", 1)
+        await rig.services.flusher.drain()
+        if not killed:
+            for index, partition in enumerate(rig.coordinator.topic.partitions()):
+                await rig.coordinator._load(index, partition)
+            assert rig.coordinator.machine.image.offsets_of("g").keys() == {"t"}
+        disk = rig.disk.restarted()
+    for committed in ({("t", 0): 1}, {("t", 0): 1, ("u", 0): 2}):
+        async with open_rig(disk) as rig:
+            assert await rig.committed() == committed
+            assert replayed(rig) == rig.coordinator.machine.image
+            await rig.commit(2, topic="u")
+            disk = only_synced(rig.disk)
+
+
+async def test_offsets_that_could_not_be_deleted_are_not_told(autojump_clock: MockClock) -> None:
+    """When a topic was deleted on a full disk: not for a namesake either, and a restart deletes them."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(1)
+        await rig.commit(100, topic="u")
+        partition = rig.coordinator.topic.partitions()[rig.coordinator.topic.index_of("g")]
+        partition.log.fail(LogOffline("full"))
+        rig.services.catalog.delete_topic("u")
+        await rig.services.flusher.drain()
+        assert await rig.committed() == {("t", 0): 1}
+        rig.services.catalog.create_topic("u", 1)
+        assert await rig.committed() == {("t", 0): 1}
+        assert replayed(rig) == rig.coordinator.machine.image
+        disk = rig.disk.restarted()
+    async with open_rig(disk) as rig:
+        assert await rig.committed() == {("t", 0): 1}
+        assert replayed(rig) == rig.coordinator.machine.image
+        assert rig.coordinator.machine.image.offsets_of("g").keys() == {"t"}
+
+
+async def test_nothing_expires_before_all_is_loaded(autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a group that is half loaded it would look as if it had no members."""
+
+    def slowly(partition: Partition, latest: Mapping[bytes, bytes | None]) -> Iterator[GroupsRecord]:
+        for record in decode_all(partition, latest):
+            yield record
+            autojump_clock.jump(3600)
+
+    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 1)
+    monkeypatch.setattr(group_coordinator, "decode_all", slowly)
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        alive = {"member_id": member.member_id, "generation_id_or_member_epoch": member.generation_id}
+        for partition in range(4):
+            await rig.commit(1, partition, **alive)
+        disk = rig.disk.restarted()
+    await trio.sleep(WEEK_S)
+    async with open_rig(disk) as rig:
+        assert await rig.heartbeat(member) == ErrorCode.NONE
+        assert len(await rig.committed()) == 4
 
 
 async def test_a_deleted_group_stays_deleted(autojump_clock: MockClock) -> None:

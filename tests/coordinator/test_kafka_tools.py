@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import attrs
 import pytest
 import trio
 
@@ -41,7 +43,7 @@ MEMBER = MemberMetadata(
 METADATA = GroupMetadata(
     protocol_type="consumer", generation=3, protocol="range", leader="c-1", state_timestamp_ms=NOW_MS, members=(MEMBER,)
 )
-COMMITTED = CommittedOffset(offset=5, leader_epoch=2, metadata="note", commit_timestamp_ms=NOW_MS)
+COMMITTED = CommittedOffset(offset=5, leader_epoch=2, metadata="note", commit_timestamp_ms=NOW_MS, topic_id=UUID(int=7))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,7 @@ def test_segments_are_decoded(tools: KafkaTools, tmp_path: Path) -> None:
             GROUP, TOPIC, 1, CommittedOffset(offset=6, commit_timestamp_ms=NOW_MS, expire_timestamp_ms=NOW_MS)
         ),
         OffsetRecord(GROUP, TOPIC, 2, None),
+        OffsetRecord(GROUP, TOPIC, 3, attrs.evolve(COMMITTED, topic_id=None)),
         GroupRecord("gone", None),
     ]
 
@@ -81,6 +84,7 @@ def test_segments_are_decoded(tools: KafkaTools, tmp_path: Path) -> None:
         '"leader":null',
         '"offset":5',
         '"metadata":"note"',
+        '"topicId":"AAAAAAAAAAAAAAAAAAAABw"',
         '"expireTimestamp"',
     ):
         assert said in dumped

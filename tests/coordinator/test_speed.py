@@ -19,9 +19,10 @@ OFFSETS = 100_000
 async def test_loading_many_offsets(autojump_clock: MockClock, offsets_per_commit: int) -> None:
     """A hundred thousand offsets of a thousand groups, in commits of different sizes."""
     async with open_rig(offsets_topic_num_partitions=50) as rig:
+        topic_id = rig.services.catalog.topics["t"].id
         for number in range(0, OFFSETS, offsets_per_commit):
             group_id, first = f"group-{number // 100}", number % 100
-            value = CommittedOffset(offset=number, commit_timestamp_ms=EPOCH_MS)
+            value = CommittedOffset(offset=number, commit_timestamp_ms=EPOCH_MS, topic_id=topic_id)
             rig.coordinator.append(
                 [OffsetRecord(group_id, "t", first + index, value) for index in range(offsets_per_commit)]
             )

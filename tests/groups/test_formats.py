@@ -2,6 +2,7 @@
 
 import contextlib
 import struct
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -22,7 +23,12 @@ INT32 = st.integers(-(2**31), 2**31 - 1)
 INT64 = st.integers(-(2**63), 2**63 - 1)
 TEXT = st.text(max_size=20)
 OFFSETS = st.builds(
-    CommittedOffset, offset=INT64, leader_epoch=INT32, metadata=TEXT, commit_timestamp_ms=INT64
+    CommittedOffset,
+    offset=INT64,
+    leader_epoch=INT32,
+    metadata=TEXT | st.text("é", min_size=60, max_size=70),
+    commit_timestamp_ms=INT64,
+    topic_id=st.none() | st.uuids().filter(lambda topic_id: topic_id.int),
 ) | st.builds(CommittedOffset, offset=INT64, metadata=TEXT, commit_timestamp_ms=INT64, expire_timestamp_ms=INT64)
 MEMBERS = st.builds(
     MemberMetadata,
@@ -48,6 +54,7 @@ RECORDS: st.SearchStrategy[GroupsRecord] = st.builds(OffsetRecord, TEXT, TEXT, I
     GroupRecord, TEXT, st.none() | GROUPS
 )
 
+TOPIC_ID = UUID(bytes=b"\xab" * 16)
 OFFSET_KEY = bytes.fromhex("0001 0001 67 0003 746f70 00000007")
 GROUP_KEY = bytes.fromhex("0002 0001 67")
 
@@ -72,11 +79,11 @@ def test_damaged_bytes_are_refused_or_read(record: GroupsRecord, data: st.DataOb
 
 
 def test_an_offset_is_written_as_kafka_writes_it() -> None:
-    """Key version 1 and value version 3, field by field."""
-    value = CommittedOffset(offset=5, leader_epoch=2, metadata="m", commit_timestamp_ms=9)
+    """Key version 1 and value version 4, field by field."""
+    value = CommittedOffset(offset=5, leader_epoch=2, metadata="m", commit_timestamp_ms=9, topic_id=TOPIC_ID)
     key, data = encode(OffsetRecord("g", "top", 7, value))
     assert key == OFFSET_KEY
-    assert data == bytes.fromhex("0003 0000000000000005 00000002 0001 6d 0000000000000009")
+    assert data == bytes.fromhex("0004 0000000000000005 00000002 02 6d 0000000000000009 01 00 10" + "ab" * 16)
 
 
 def test_an_offset_that_expires_is_written_in_version_1() -> None:
@@ -98,14 +105,26 @@ def test_an_offset_that_expires_is_written_in_version_1() -> None:
         ),
         ("0002 0000000000000005 0000 0000000000000009", CommittedOffset(offset=5, commit_timestamp_ms=9)),
         (
-            "0004 0000000000000005 00000002 02 6d 0000000000000009 01 00 10" + "ab" * 16,
+            "0003 0000000000000005 00000002 0001 6d 0000000000000009",
             CommittedOffset(offset=5, leader_epoch=2, metadata="m", commit_timestamp_ms=9),
         ),
+        (
+            "0004 0000000000000005 00000002 02 6d 0000000000000009 02 00 10" + "ab" * 16 + "07 01 00",
+            CommittedOffset(offset=5, leader_epoch=2, metadata="m", commit_timestamp_ms=9, topic_id=TOPIC_ID),
+        ),
+        (
+            "0004 0000000000000005 00000002 02 6d 0000000000000009 01 00 10" + "00" * 16,
+            CommittedOffset(offset=5, leader_epoch=2, metadata="m", commit_timestamp_ms=9),
+        ),
+        (
+            "0004 0000000000000005 00000002 01 0000000000000009 00",
+            CommittedOffset(offset=5, leader_epoch=2, commit_timestamp_ms=9),
+        ),
     ],
-    ids=["v0", "v2", "v4 with a topic id"],
+    ids=["v0", "v2", "v3", "v4 with a tag of the future", "v4 with the id of none", "v4 without an id"],
 )
 def test_offsets_of_other_releases_are_read(value: str, expected: CommittedOffset) -> None:
-    """Values of every version Kafka has written; the topic id of version 4 is skipped."""
+    """Values of every version Kafka has written, or could."""
     assert decode(OFFSET_KEY, bytes.fromhex(value)) == OffsetRecord("g", "top", 7, expected)
 
 
@@ -175,9 +194,18 @@ def test_records_of_other_group_types_are_not_ours() -> None:
     assert decode(bytes.fromhex("0003 0001 67"), b"\0\0\0\0\0\1\0") is None
 
 
-@pytest.mark.parametrize("value", ["", "0005", "0003 00", "0003" + "00" * 12 + "ffff" + "00" * 8])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "0005",
+        "0003 00",
+        "0003" + "00" * 12 + "ffff" + "00" * 8,
+        *("0004" + "00" * zeros + "010010" + "ab" * 16 for zeros in (20, 21)),
+    ],
+)
 def test_values_that_are_none_are_refused(value: str) -> None:
-    """Nothing, an unknown version, a cut value and a negative length."""
+    """Nothing, an unknown version, a cut value, a negative length, and null for the metadata."""
     with pytest.raises(ProtocolError):
         decode(OFFSET_KEY, bytes.fromhex(value))
 
@@ -204,7 +232,14 @@ def test_a_group_that_kafka_wrote() -> None:
 
 
 def test_an_offset_that_kafka_wrote() -> None:
-    """Bytes of a Kafka 4.3.1, which writes version 4 with the topic's id."""
-    value = "0004000000000000000100000000036d00000001a212d761e3010010a2e3ab256e9246229d495445a368913d"
-    expected = CommittedOffset(offset=1, leader_epoch=0, metadata="m\0", commit_timestamp_ms=1795612434915)
-    assert decode(OFFSET_KEY, bytes.fromhex(value)) == OffsetRecord("g", "top", 7, expected)
+    """Bytes of a Kafka 4.3.1: they are read, and written again just so."""
+    value = bytes.fromhex("0004000000000000000100000000036d00000001a212d761e3010010a2e3ab256e9246229d495445a368913d")
+    expected = CommittedOffset(
+        offset=1,
+        leader_epoch=0,
+        metadata="m\0",
+        commit_timestamp_ms=1795612434915,
+        topic_id=UUID("a2e3ab25-6e92-4622-9d49-5445a368913d"),
+    )
+    assert decode(OFFSET_KEY, value) == OffsetRecord("g", "top", 7, expected)
+    assert encode(OffsetRecord("g", "top", 7, expected)) == (OFFSET_KEY, value)
