@@ -185,9 +185,11 @@ class GroupCoordinator:
         except (StorageError, KafkaError) as error:
             self._not_loaded[index] = CoordinatorNotAvailable
             logger.error(
-                "the groups of %s are not available: %s. To go on without what was committed there, delete its records",
+                "the groups of %s are not available: %s. To go on without what was committed there, stop the broker, move "
+                "%s out of the data directory, and start it again",
                 partition,
                 error,
+                partition.log.directory,
             )
             return
         group_ids = set()

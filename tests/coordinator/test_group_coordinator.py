@@ -18,6 +18,7 @@ from minibroker.protocol.errors import CoordinatorLoadInProgress, ErrorCode
 from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from minibroker.protocol.messages.join_group import JoinGroupResponse
 from minibroker.protocol.messages.list_groups import ListGroupsRequest
+from minibroker.records.batch import HEADER_BYTES
 from minibroker.records.record import read_records
 from minibroker.storage.errors import LogOffline
 from minibroker.topics.names import CONSUMER_OFFSETS
@@ -221,6 +222,32 @@ async def test_a_partition_that_cannot_be_read_takes_no_other_along(
                 assert await rig.commit(2, group_id=group_id) == expected
             nursery.cancel_scope.cancel()
     assert "are not available: broken" in caplog.text
+
+
+async def test_what_a_damaged_partition_takes_to_go_on(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log says to do helps: its groups begin anew, and the others have what they had."""
+    async with open_rig() as rig:
+        for group_id in ("a", "b", "c"):
+            await rig.commit(1, group_id=group_id)
+        log = rig.coordinator.topic.partitions()[rig.coordinator.topic.index_of("a")].log
+        rig.data.save_checkpoint()  # from here on it is damage, and no append that a crash has torn
+        disk = only_synced(rig.disk)
+    disk.open(f"{log.directory}/{0:020}.log").pwrite(b"\xff", HEADER_BYTES)
+    async with open_rig(disk) as rig:
+        assert await rig.commit(2, group_id="a") == ErrorCode.COORDINATOR_NOT_AVAILABLE
+        disk = rig.disk.restarted()
+    assert f"move {log.directory} out of the data directory" in caplog.text
+    for name in disk.list_sizes(log.directory):
+        disk.unlink(f"{log.directory}/{name}")
+    disk.rmdir(log.directory)
+    for offset in (2, 3):
+        async with open_rig(disk) as rig:
+            assert await rig.committed("a") == ({} if offset == 2 else {("t", 0): 2})
+            assert await rig.committed("b") == await rig.committed("c") == {("t", 0): 1}
+            assert await rig.commit(offset, group_id="a") == ErrorCode.NONE
+            disk = only_synced(rig.disk)
 
 
 async def test_what_cannot_be_written_did_not_happen(autojump_clock: MockClock) -> None:
