@@ -48,6 +48,8 @@ class Services:
     """One per listener, in the order of the listeners."""
     long_answers: trio.Lock = attrs.field(factory=trio.Lock)
     """Held while an answer is made that may be much larger than its request: their memory is that of one."""
+    workers: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(1))
+    """For what handlers have done in other threads: a batch unpacked may take 100 MB."""
     ending: bool = False
     """Whether the broker is about to end: nobody may wait for more than there is."""
     polls: set[Callable[[], None]] = attrs.field(factory=set)

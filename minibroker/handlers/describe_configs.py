@@ -12,13 +12,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from minibroker.config.describe import ConfigEntry
 from minibroker.handlers.config_resources import ResourceType, check_broker_name, find_resource
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
 from minibroker.handlers.loggers import logger_levels
-from minibroker.handlers.turns import Room, in_turns
+from minibroker.handlers.turns import Room, Steps, in_turns
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.describe_configs import (
     DescribeConfigsRequest,
@@ -43,10 +41,10 @@ def handle(request: DescribeConfigsRequest, context: RequestContext) -> Reply:
     def reply() -> AfterFlush:
         return AfterFlush(DescribeConfigsResponse(results=results), services.catalog.flush_ticket())
 
-    return in_turns(_fill(results, request, services), reply, services.long_answers)
+    return in_turns(_fill(results, request, services), reply, services, services.long_answers)
 
 
-def _fill(results: list[DescribeConfigsResult], request: DescribeConfigsRequest, services: Services) -> Iterator[int]:
+def _fill(results: list[DescribeConfigsResult], request: DescribeConfigsRequest, services: Services) -> Steps:
     """Describe a resource a step."""
     room = Room.of(services)
     asked: dict[tuple[int, str], DescribeConfigsResource] = {}

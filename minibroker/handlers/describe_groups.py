@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from minibroker.coordinator.group_coordinator import GroupCoordinator
@@ -17,7 +16,7 @@ from minibroker.groups.classic import ClassicGroup
 from minibroker.groups.states import State
 from minibroker.handlers.authorized import GROUP_OPERATIONS
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Room, code_of_rest, in_turns
+from minibroker.handlers.turns import Room, Steps, code_of_rest, in_turns
 from minibroker.protocol.errors import GroupIdNotFound, KafkaError
 from minibroker.protocol.messages.describe_groups import (
     DescribedGroup,
@@ -39,10 +38,10 @@ def handle(request: DescribeGroupsRequest, context: RequestContext) -> Reply:
         ticket = max([services.coordinator.ticket(group.group_id) for group in groups], default=0)
         return AfterFlush(DescribeGroupsResponse(groups=groups), ticket)
 
-    return in_turns(_fill(groups, request, context), reply, services.long_answers)
+    return in_turns(_fill(groups, request, context), reply, services, services.long_answers)
 
 
-def _fill(groups: list[DescribedGroup], request: DescribeGroupsRequest, context: RequestContext) -> Iterator[int]:
+def _fill(groups: list[DescribedGroup], request: DescribeGroupsRequest, context: RequestContext) -> Steps:
     """Describe a group a step."""
     room = Room.of(context.services)
     for group_id in dict.fromkeys(request.groups):

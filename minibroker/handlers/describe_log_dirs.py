@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from minibroker.handlers.context import Reply, RequestContext
-from minibroker.handlers.turns import in_turns
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.messages.describe_log_dirs import (
     DescribableLogDirTopic,
     DescribeLogDirsPartition,
@@ -34,12 +34,10 @@ def handle(request: DescribeLogDirsRequest, context: RequestContext) -> Reply:
         log_dir=os.path.abspath(path), total_bytes=fs.total_bytes(path), usable_bytes=fs.free_bytes(path)
     )
     steps = _fill(directory.topics, request.topics, services.catalog)
-    return in_turns(steps, lambda: DescribeLogDirsResponse(results=[directory]), services.long_answers)
+    return in_turns(steps, lambda: DescribeLogDirsResponse(results=[directory]), services, services.long_answers)
 
 
-def _fill(
-    topics: list[DescribeLogDirsTopic], wanted: list[DescribableLogDirTopic] | None, catalog: Catalog
-) -> Iterator[int]:
+def _fill(topics: list[DescribeLogDirsTopic], wanted: list[DescribableLogDirTopic] | None, catalog: Catalog) -> Steps:
     """Describe a topic a step."""
     for name, partitions in _found(wanted, catalog):
         if partitions:

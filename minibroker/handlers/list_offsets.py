@@ -9,13 +9,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import attrs
-import trio
+from collections.abc import Generator
+from typing import Any
 
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext
 from minibroker.handlers.leader_epoch import check_leader_epoch
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.list_offsets import (
     ListOffsetsPartition,
@@ -24,6 +23,7 @@ from minibroker.protocol.messages.list_offsets import (
     ListOffsetsResponse,
     ListOffsetsTopicResponse,
 )
+from minibroker.storage.timestamps import Step
 from minibroker.topics.partition import Partition
 
 LATEST = -1
@@ -32,63 +32,46 @@ MAX_TIMESTAMP = -3
 EARLIEST_LOCAL = -4
 LATEST_TIERED = -5
 NOT_FOUND = (-1, -1)
+STEPS_PER_PARTITION = 8
 
 
 def handle(request: ListOffsetsRequest, context: RequestContext) -> Reply:
-    """Look every partition up, one after the other with a rest between them where records have to be searched."""
-    lookups = _Lookups(request, context)
-    if any(_is_search(wanted.timestamp) for topic in request.topics for wanted in topic.partitions):
-        return lookups.take_turns()
-    for _ in lookups.steps():
-        pass
-    return lookups.reply()
+    """Look every partition up."""
+    topics: list[ListOffsetsTopicResponse] = []
+    tickets = [0]
+
+    def reply() -> AfterFlush:
+        return AfterFlush(ListOffsetsResponse(topics=topics), max(tickets))
+
+    return in_turns(_fill(topics, tickets, request, context), reply, context.services)
 
 
-@attrs.define(eq=False)
-class _Lookups:
-    """The lookups of one request."""
-
-    request: ListOffsetsRequest
-    context: RequestContext
-    topics: list[ListOffsetsTopicResponse] = attrs.field(factory=list)
-    ticket: int = 0
-
-    def reply(self) -> AfterFlush:
-        """What was found."""
-        return AfterFlush(ListOffsetsResponse(topics=self.topics), self.ticket)
-
-    async def take_turns(self) -> AfterFlush:
-        """Unpacking a batch takes long enough; unpacking hundreds of them at once would stop everybody else."""
-        for _ in self.steps():
-            await trio.lowlevel.checkpoint()
-        return self.reply()
-
-    def steps(self) -> Iterator[None]:
-        """Look everything up, a partition a step."""
-        catalog = self.context.services.catalog
-        for topic in self.request.topics:
-            partitions: list[ListOffsetsPartitionResponse] = []
-            self.topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
-            for wanted in topic.partitions:
-                try:
-                    partition = catalog.partition(topic.name, wanted.partition_index)
-                    partitions.append(_look_up(partition, wanted, self.context.version))
-                    if wanted.timestamp == LATEST:
-                        self.ticket = max(self.ticket, partition.flush_ticket())
-                except KafkaError as error:
-                    partitions.append(
-                        ListOffsetsPartitionResponse(partition_index=wanted.partition_index, error_code=error.code)
-                    )
-                yield
+def _fill(
+    topics: list[ListOffsetsTopicResponse], tickets: list[int], request: ListOffsetsRequest, context: RequestContext
+) -> Steps:
+    """Look everything up, and note the flush rounds that the answer has to wait for."""
+    catalog = context.services.catalog
+    for topic in request.topics:
+        partitions: list[ListOffsetsPartitionResponse] = []
+        topics.append(ListOffsetsTopicResponse(name=topic.name, partitions=partitions))
+        for wanted in topic.partitions:
+            try:
+                partition = catalog.partition(topic.name, wanted.partition_index)
+                partitions.append((yield from _look_up(partition, wanted, context.version)))
+                if wanted.timestamp == LATEST:
+                    tickets.append(partition.flush_ticket())
+            except KafkaError as error:
+                partitions.append(
+                    ListOffsetsPartitionResponse(partition_index=wanted.partition_index, error_code=error.code)
+                )
+            yield STEPS_PER_PARTITION
 
 
-def _is_search(timestamp: int) -> bool:
-    return timestamp >= 0 or timestamp == MAX_TIMESTAMP
-
-
-def _look_up(partition: Partition, wanted: ListOffsetsPartition, version: int) -> ListOffsetsPartitionResponse:
+def _look_up(
+    partition: Partition, wanted: ListOffsetsPartition, version: int
+) -> Generator[Step, Any, ListOffsetsPartitionResponse]:
     check_leader_epoch(partition, wanted.current_leader_epoch)
-    offset, timestamp_ms = _find(partition, wanted.timestamp)
+    offset, timestamp_ms = yield from _find(partition, wanted.timestamp)
     return ListOffsetsPartitionResponse(
         partition_index=wanted.partition_index,
         timestamp=timestamp_ms,
@@ -97,8 +80,8 @@ def _look_up(partition: Partition, wanted: ListOffsetsPartition, version: int) -
     )
 
 
-def _find(partition: Partition, timestamp: int) -> tuple[int, int]:
-    """Return the offset and its timestamp in ms; the special timestamps have none (-1)."""
+def _find(partition: Partition, timestamp: int) -> Generator[Step, Any, tuple[int, int]]:
+    """Find the offset and its timestamp in ms; the special timestamps have none (-1)."""
     if timestamp == LATEST:
         return partition.log_end_offset, -1
     if timestamp in (EARLIEST, EARLIEST_LOCAL):
@@ -106,5 +89,5 @@ def _find(partition: Partition, timestamp: int) -> tuple[int, int]:
     if timestamp == LATEST_TIERED:
         return NOT_FOUND
     if timestamp == MAX_TIMESTAMP:
-        return partition.offset_of_max_timestamp() or NOT_FOUND
-    return partition.offset_for_timestamp(timestamp) or NOT_FOUND
+        return (yield from partition.offset_of_max_timestamp()) or NOT_FOUND
+    return (yield from partition.offset_for_timestamp(timestamp)) or NOT_FOUND

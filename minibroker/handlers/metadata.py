@@ -11,12 +11,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import partial
 
 from minibroker.handlers.authorized import CLUSTER_OPERATIONS, TOPIC_OPERATIONS
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import in_turns
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import KafkaError, UnknownTopicId, UnknownTopicOrPartition
 from minibroker.protocol.messages.metadata import (
     MetadataRequest,
@@ -35,10 +34,10 @@ def handle(request: MetadataRequest, context: RequestContext) -> Reply:
     """Describe the broker and the topics."""
     topics: list[MetadataResponseTopic] = []
     reply = partial(_reply, topics, request, context)
-    return in_turns(_fill(topics, request, context), reply, context.services.long_answers)
+    return in_turns(_fill(topics, request, context), reply, context.services, context.services.long_answers)
 
 
-def _fill(topics: list[MetadataResponseTopic], request: MetadataRequest, context: RequestContext) -> Iterator[int]:
+def _fill(topics: list[MetadataResponseTopic], request: MetadataRequest, context: RequestContext) -> Steps:
     """Describe a topic a step."""
     if request.topics is None or (context.version == 0 and not request.topics):
         for topic in context.services.catalog.listed_topics():

@@ -13,13 +13,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from minibroker.groups.image import TopicOffsets
 from minibroker.groups.records import CommittedOffset
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Room, code_of_rest, in_turns
+from minibroker.handlers.turns import Room, Steps, code_of_rest, in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
@@ -50,10 +50,10 @@ def handle(request: OffsetFetchRequest, context: RequestContext) -> Reply:
         return AfterFlush(response, max(map(services.coordinator.ticket, group_ids), default=0))
 
     steps = _fetch_groups(request, response, context) if several else _fetch_one(request, response, context)
-    return in_turns(steps, reply, services.long_answers)
+    return in_turns(steps, reply, services, services.long_answers)
 
 
-def _fetch_groups(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Iterator[int]:
+def _fetch_groups(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Steps:
     room = Room.of(context.services)
     told: set[str] = set()
     for group in request.groups:
@@ -70,7 +70,7 @@ def _fetch_groups(request: OffsetFetchRequest, response: OffsetFetchResponse, co
         yield 1
 
 
-def _fetch_one(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Iterator[int]:
+def _fetch_one(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Steps:
     try:
         committed = _committed(request.group_id, request.topics, context)
         yield from _tell(response.topics, committed, Room.of(context.services))
@@ -86,7 +86,7 @@ def _fetch_one(request: OffsetFetchRequest, response: OffsetFetchResponse, conte
 
 def _tell(
     topics: list[OffsetFetchResponseTopic], found: TopicOffsets, room: Room, code: ErrorCode = ErrorCode.NONE
-) -> Iterator[int]:
+) -> Steps:
     """Add an offset a step. What is committed meanwhile may be told or not. Raises PolicyViolation."""
     for name, offsets in list(found.items()):
         partitions: list[OffsetFetchResponsePartition] = []

@@ -6,8 +6,9 @@ the time or the memory of an answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -15,6 +16,9 @@ import trio
 
 from minibroker.handlers.context import AfterFlush, Reply, Services
 from minibroker.protocol.errors import ErrorCode, KafkaError, PolicyViolation
+from minibroker.storage.timestamps import Step
+
+Steps = Generator[Step, Any, None]
 
 TURN_STEPS: Final = 1000
 """What is done before others have their turn: some milliseconds."""
@@ -27,36 +31,57 @@ DEFAULT_BYTES: Final = 128 << 20
 
 
 def in_turns(
-    steps: Iterator[int], reply: Callable[[], Any | AfterFlush], alone: AbstractAsyncContextManager[object]
+    steps: Steps, reply: Callable[[], Any | AfterFlush], services: Services, alone: trio.Lock | None = None
 ) -> Reply:
     """Return what `reply` makes once `steps` are done: at once if they are few, else a coroutine that lets others in.
 
-    `steps` yields how much it has done, in elements of a microsecond or two. What does not end in the first turn goes on
-    within `alone`: `Services.long_answers` where the answer may be much larger than its request.
+    What does not end in the first turn goes on within `alone`: `Services.long_answers` where the answer may be much larger
+    than its request.
     """
-    if _take_turn(steps):
-        return reply()
-    return _go_on(steps, reply, alone)
+    paused = _take_turn(steps, partial(next, steps))
+    return reply() if paused is None else _go_on(paused, steps, reply, services.workers, alone)
 
 
 async def _go_on(
-    steps: Iterator[int], reply: Callable[[], Any | AfterFlush], alone: AbstractAsyncContextManager[object]
+    paused: Step,
+    steps: Steps,
+    reply: Callable[[], Any | AfterFlush],
+    workers: trio.CapacityLimiter,
+    alone: trio.Lock | None,
 ) -> Any | AfterFlush:
-    async with alone:
-        await trio.lowlevel.checkpoint()
-        while not _take_turn(steps):
-            await trio.lowlevel.checkpoint()
+    async with alone or nullcontext():
+        turn: Step | None = paused
+        while turn is not None:
+            resume: Callable[[], Step] = partial(next, steps)
+            if isinstance(turn, int):
+                await trio.lowlevel.checkpoint()
+            else:
+                resume = await _carry_out(turn, steps, workers)
+            turn = _take_turn(steps, resume)
         return reply()
 
 
-def _take_turn(steps: Iterator[int]) -> bool:
-    """Whether the steps are done."""
+async def _carry_out(work: Callable[[], object], steps: Steps, workers: trio.CapacityLimiter) -> Callable[[], Step]:
+    """Do `work` in another thread; return what tells `steps` of its result, or of its error."""
+    try:
+        return partial(steps.send, await trio.to_thread.run_sync(work, limiter=workers))
+    except Exception as error:
+        return partial(steps.throw, error)
+
+
+def _take_turn(steps: Steps, resume: Callable[[], Step]) -> Step | None:
+    """Go on until others have their turn (returns a number), another thread has to do something, or (None) all is done."""
     left = TURN_STEPS
-    for count in steps:
-        left -= count
-        if left < 0:
-            return False
-    return True
+    try:
+        step = resume()
+        while isinstance(step, int):
+            left -= step
+            if left < 0:
+                return step
+            step = next(steps)
+    except StopIteration:
+        return None
+    return step
 
 
 def code_of_rest(error: KafkaError, answered: Sequence[object]) -> ErrorCode:

@@ -358,12 +358,12 @@ class Log:
         slot = bisect_right(self.segments, segment.base_offset, key=_base_offset)
         return self.segments[slot].base_offset if slot < len(self.segments) else self.log_end_offset
 
-    def offset_for_timestamp(self, timestamp_ms: int, end_offset: int) -> tuple[int, int] | None:
-        """(offset, timestamp in ms) of the first record at or after a time; None if there is none below the end."""
+    def offset_for_timestamp(self, timestamp_ms: int, end_offset: int) -> timestamps.Search:
+        """Find (offset, timestamp in ms) of the first record at or after a time; None if there is none below the end."""
         return timestamps.offset_for_timestamp(self, timestamp_ms, end_offset)
 
-    def offset_of_max_timestamp(self, end_offset: int) -> tuple[int, int] | None:
-        """(offset, timestamp in ms) of the first record with the largest timestamp; None in an empty log."""
+    def offset_of_max_timestamp(self, end_offset: int) -> timestamps.Search:
+        """Find (offset, timestamp in ms) of the first record with the largest timestamp; None in an empty log."""
         return timestamps.offset_of_max_timestamp(self, end_offset)
 
     # -- Removing

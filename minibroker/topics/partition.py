@@ -22,6 +22,7 @@ from minibroker.records.validation import BatchLimits, admit_batch
 from minibroker.storage.errors import StorageError
 from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.reading import FileSlice
+from minibroker.storage.timestamps import Search
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
 from minibroker.topics.log_policy import batch_limits, log_settings
@@ -190,17 +191,17 @@ class Partition:
         damage = await trio.to_thread.run_sync(part.find_damage)
         self.log.finish_check(part, damage)
 
-    def offset_for_timestamp(self, timestamp_ms: int) -> tuple[int, int] | None:
-        """Offset and timestamp in ms of the first record that is not older; None if there is none. Raises KafkaStorageError."""
+    def offset_for_timestamp(self, timestamp_ms: int) -> Search:
+        """Find offset and timestamp in ms of the first record that is not older, or None. Raises KafkaStorageError."""
         try:
-            return self.log.offset_for_timestamp(timestamp_ms, self.high_watermark)
+            return (yield from self.log.offset_for_timestamp(timestamp_ms, self.high_watermark))
         except StorageError as error:
             raise self._offline(error) from error
 
-    def offset_of_max_timestamp(self) -> tuple[int, int] | None:
-        """Offset and timestamp in ms of the record with the largest timestamp; None without records. Raises KafkaStorageError."""
+    def offset_of_max_timestamp(self) -> Search:
+        """Find offset and timestamp in ms of the record with the largest one; None without records. Raises KafkaStorageError."""
         try:
-            return self.log.offset_of_max_timestamp(self.high_watermark)
+            return (yield from self.log.offset_of_max_timestamp(self.high_watermark))
         except StorageError as error:
             raise self._offline(error) from error
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Coroutine, Iterator
-from typing import Any
+import threading
+from collections.abc import Coroutine
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from minibroker.config.settings import BrokerSettings
-from minibroker.handlers.turns import LEAST_ROOM_BYTES, TURN_STEPS, in_turns
+from minibroker.handlers.context import Services
+from minibroker.handlers.turns import LEAST_ROOM_BYTES, TURN_STEPS, Steps, in_turns
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.describe_configs import (
     DescribeConfigsRequest,
@@ -37,27 +39,44 @@ TOPIC = 2
 # The helper ---------------------------------------------------------------------------------------------------------
 
 
+def ones(count: int) -> Steps:
+    """So many small steps."""
+    for _ in range(count):
+        yield 1
+
+
+async def finish(reply: Any) -> Any:
+    """What comes of a reply that has to be waited for."""
+    assert isinstance(reply, Coroutine)
+    return await reply
+
+
 def test_few_steps_are_done_at_once() -> None:
     """Without a coroutine: that would cost a small request more than its answer."""
-    assert in_turns(iter([1] * TURN_STEPS), lambda: "done", contextlib.nullcontext()) == "done"
+    assert in_turns(ones(TURN_STEPS), lambda: "done", services()) == "done"
 
 
 async def test_many_steps_rest_in_between() -> None:
     """Whoever else wants to run does so once a turn."""
-    turns = 0
+    reply = in_turns(ones(10 * TURN_STEPS), lambda: "done", services())
+    assert await rests_of(reply) >= 9
 
-    async def count() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await trio.lowlevel.checkpoint()
 
-    reply = in_turns(iter([1] * 10 * TURN_STEPS), lambda: "done", trio.Lock())
+async def rests_of(reply: Any) -> int:
+    """How often a reply lets others run before it is there."""
+    rests = 0
+    ended = trio.Event()
+
+    async def wait() -> None:
+        await finish(reply)
+        ended.set()
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
-        assert await reply == "done"
-        nursery.cancel_scope.cancel()
-    assert turns >= 9
+        nursery.start_soon(wait)
+        while not ended.is_set():
+            rests += 1
+            await trio.lowlevel.checkpoint()
+    return rests
 
 
 async def test_one_long_answer_is_made_at_a_time() -> None:
@@ -65,21 +84,45 @@ async def test_one_long_answer_is_made_at_a_time() -> None:
     done: list[str] = []
     alone = trio.Lock()
 
-    def steps(name: str) -> Iterator[int]:
+    def steps(name: str) -> Steps:
         for _ in range(5):
             done.append(name)
             yield TURN_STEPS + 1
 
-    replies = [in_turns(steps(name), lambda: None, alone) for name in "ab"]
+    replies = [in_turns(steps(name), lambda: None, services(), alone) for name in "ab"]
     async with trio.open_nursery() as nursery:
         for reply in replies:
-            nursery.start_soon(_finish, reply)
+            nursery.start_soon(finish, reply)
     rest = done[2:]
     assert rest in (["a"] * 4 + ["b"] * 4, ["b"] * 4 + ["a"] * 4)
 
 
-async def _finish(reply: Any) -> None:
-    await reply
+async def test_work_for_other_threads_is_done_by_the_workers() -> None:
+    """Its result and its error come back; the loop's thread has no part in it."""
+    shared = services()
+    seen: list[object] = []
+
+    def work() -> tuple[bool, int]:
+        return threading.get_ident() == own, shared.workers.borrowed_tokens
+
+    def fail() -> None:
+        raise ValueError("in a thread")
+
+    def steps() -> Steps:
+        seen.append((yield work))
+        with pytest.raises(ValueError, match="in a thread"):
+            yield fail
+        yield 1
+        seen.append("end")
+
+    own = threading.get_ident()
+    await finish(in_turns(steps(), lambda: None, shared))
+    assert seen == [(False, 1), "end"]
+
+
+def services() -> Services:
+    """Of which `in_turns` needs the workers alone."""
+    return cast(Services, SimpleNamespace(workers=trio.CapacityLimiter(1)))
 
 
 # One name, many times -----------------------------------------------------------------------------------------------
@@ -211,27 +254,9 @@ async def test_metadata_of_thousands_of_topics_lets_others_in(bench: HandlerBenc
     """A request for more than a turn's worth is a coroutine, which rests, and its answer is whole."""
     names = [f"no {index}" for index in range(3 * TURN_STEPS)]
     request = MetadataRequest(topics=[MetadataRequestTopic(name=name) for name in names])
-    rests = await _rests(bench.start(request, 12))
+    rests = await rests_of(bench.start(request, 12))
     assert rests >= 2
     assert [topic.name for topic in (await bench.ask(request, 12)).topics] == names
-
-
-async def _rests(reply: Any) -> int:
-    """How often a reply lets others run before it is there."""
-    assert isinstance(reply, Coroutine)
-    rests = 0
-    ended = trio.Event()
-
-    async def finish() -> None:
-        await reply
-        ended.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(finish)
-        while not ended.is_set():
-            rests += 1
-            await trio.lowlevel.checkpoint()
-    return rests
 
 
 async def test_a_group_may_commit_while_its_offsets_are_fetched(autojump_clock: MockClock) -> None:

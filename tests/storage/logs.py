@@ -1,7 +1,8 @@
 """Making batches and logs for the tests of this floor."""
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from minibroker.records.batch import BatchHeader, assign, decode_header
 from minibroker.records.builder import BatchBuilder
@@ -9,6 +10,7 @@ from minibroker.records.compression import Codec
 from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.settings import LogSettings
+from minibroker.storage.timestamps import OffsetAndTime, Search, Step
 from tests.simulation.disk import SimulatedDisk
 
 NOW = 1_700_000_000_000
@@ -60,3 +62,20 @@ def checkpoint(log: Log) -> None:
     state = log.begin_checkpoint()
     if state is not None:
         log.complete_checkpoint(state)
+
+
+def at_once(search: Search) -> OffsetAndTime | None:
+    """What a lookup finds if it is left alone."""
+    resume: Callable[[], Step] = partial(next, search)
+    try:
+        while True:
+            step = resume()
+            resume = partial(next, search)
+            if not isinstance(step, int):
+                try:
+                    resume = partial(search.send, step())
+                except Exception as error:
+                    resume = partial(search.throw, error)
+    except StopIteration as end:
+        found: OffsetAndTime | None = end.value
+        return found

@@ -18,7 +18,7 @@ from minibroker.storage.log_checkpoint import LogCheckpoint
 from minibroker.storage.settings import LogSettings
 from tests.simulation.disk import SimulatedDisk
 from tests.soak.rows import Deadline
-from tests.storage.logs import NOW, PATH, TOPIC_ID, append, checkpoint, contents, make_batch
+from tests.storage.logs import NOW, PATH, TOPIC_ID, append, at_once, checkpoint, contents, make_batch
 
 SETTINGS = LogSettings(segment_bytes=2500, index_interval_bytes=400)
 
@@ -139,8 +139,8 @@ def run_case(seed: int) -> None:
 
 def look_up_times(log: Log, rng: random.Random) -> None:
     """Must not fail, whatever is damaged."""
-    log.offset_for_timestamp(NOW + rng.randrange(500), log.log_end_offset)
-    log.offset_of_max_timestamp(log.log_end_offset)
+    at_once(log.offset_for_timestamp(NOW + rng.randrange(500), log.log_end_offset))
+    at_once(log.offset_of_max_timestamp(log.log_end_offset))
 
 
 def soak(seed: int, deadline: Deadline) -> int:

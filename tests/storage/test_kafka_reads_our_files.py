@@ -12,7 +12,7 @@ from minibroker.storage.filesystem import OsFileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.settings import LogSettings
 from tests.clients.kafka_tools import KafkaTools, find_tools
-from tests.storage.logs import NOW, TOPIC_ID, append, checkpoint, contents
+from tests.storage.logs import NOW, TOPIC_ID, append, at_once, checkpoint, contents
 
 pytestmark = pytest.mark.foreign
 
@@ -72,7 +72,7 @@ def test_no_fault_is_found_after_recoveries(tools: KafkaTools, tmp_path: Path) -
     assert report.is_clean
     for segment in once_more.segments:
         once_more.read(segment.base_offset, 1000, once_more.log_end_offset)
-    once_more.offset_for_timestamp(NOW + 4000, once_more.log_end_offset)
+    at_once(once_more.offset_for_timestamp(NOW + 4000, once_more.log_end_offset))
     once_more.needs_checkpoint = True
     checkpoint(once_more)
     assert not re.search(FAULTS, dump(tools, once_more), re.IGNORECASE)

@@ -12,7 +12,7 @@ from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 from minibroker.storage.settings import LogSettings
 from tests.simulation.disk import SimulatedDisk, everything, only_synced
-from tests.storage.logs import NOW, PATH, TOPIC_ID, make_batch
+from tests.storage.logs import NOW, PATH, TOPIC_ID, at_once, make_batch
 
 SETTINGS = LogSettings(segment_bytes=1000, index_interval_bytes=150, retention_ms=500, retention_bytes=3000)
 
@@ -132,9 +132,9 @@ class LogMachine(RuleBasedStateMachine):
             if header.base_offset + delta >= self.start
         ]
         later = [found for found in times if found[1] >= NOW + after]
-        assert self.log.offset_for_timestamp(NOW + after, end) == (later[0] if later else None)
+        assert at_once(self.log.offset_for_timestamp(NOW + after, end)) == (later[0] if later else None)
         newest = max(times, key=lambda found: found[1], default=None)
-        assert self.log.offset_of_max_timestamp(end) == newest
+        assert at_once(self.log.offset_of_max_timestamp(end)) == newest
 
     @rule()
     def forget_what_is_loaded(self) -> None:

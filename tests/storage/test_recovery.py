@@ -11,7 +11,7 @@ from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
 from tests.simulation.disk import SimulatedDisk, SimulatedFile, everything
-from tests.storage.logs import NOW, PATH, TOPIC_ID, append, contents, make_batch, make_log
+from tests.storage.logs import NOW, PATH, TOPIC_ID, append, at_once, contents, make_batch, make_log
 
 SETTINGS = LogSettings(segment_bytes=400, index_interval_bytes=100)
 
@@ -204,7 +204,7 @@ def test_indexes_are_rebuilt() -> None:
     assert report.is_clean
     for offset in range(again.log_end_offset):
         assert again.read(offset, 1, again.log_end_offset) is not None
-    again.offset_for_timestamp(NOW, again.log_end_offset)
+    at_once(again.offset_for_timestamp(NOW, again.log_end_offset))
     for segment in again.segments:
         segment.save_indexes()
     assert {name: disk.read(f"{PATH}/{name}") for name in before} == before

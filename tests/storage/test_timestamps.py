@@ -1,11 +1,16 @@
 """Lookups by time: exact to the record, inside compressed batches too. (test_log_model.py compares with a plain list.)"""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from minibroker.records.batch import TIMESTAMP_TYPE_BIT, BatchHeader, write_header
 from minibroker.records.compression import Codec
 from minibroker.storage.log import Log
-from tests.storage.logs import NOW, append, make_batch, make_log
+from minibroker.storage.timestamps import LARGE_BYTES, LONGEST_STEP
+from tests.storage import compacting
+from tests.storage.logs import NOW, append, at_once, checkpoint, make_batch, make_log
 
 
 @pytest.mark.parametrize("codec", Codec)
@@ -15,11 +20,11 @@ def test_the_record_not_the_batch(codec: Codec) -> None:
     append(log, timestamps=[NOW, NOW + 10, NOW + 20], codec=codec)
     append(log, timestamps=[NOW + 30, NOW + 25, NOW + 40], codec=codec)
     for after, found in [(-1, (0, 0)), (0, (0, 0)), (1, (1, 10)), (20, (2, 20)), (21, (3, 30)), (31, (5, 40))]:
-        assert log.offset_for_timestamp(NOW + after, 6) == (found[0], NOW + found[1])
-    assert log.offset_for_timestamp(NOW + 41, 6) is None
-    assert log.offset_for_timestamp(NOW + 30, 3) is None
-    assert log.offset_of_max_timestamp(6) == (5, NOW + 40)
-    assert log.offset_of_max_timestamp(3) == (2, NOW + 20)
+        assert at_once(log.offset_for_timestamp(NOW + after, 6)) == (found[0], NOW + found[1])
+    assert at_once(log.offset_for_timestamp(NOW + 41, 6)) is None
+    assert at_once(log.offset_for_timestamp(NOW + 30, 3)) is None
+    assert at_once(log.offset_of_max_timestamp(6)) == (5, NOW + 40)
+    assert at_once(log.offset_of_max_timestamp(3)) == (2, NOW + 20)
 
 
 def test_the_first_of_equal_timestamps() -> None:
@@ -27,8 +32,8 @@ def test_the_first_of_equal_timestamps() -> None:
     log = make_log(segment_bytes=100)
     for _ in range(4):
         append(log, timestamps=[NOW, NOW])
-    assert log.offset_for_timestamp(NOW, 8) == (0, NOW)
-    assert log.offset_of_max_timestamp(8) == (0, NOW)
+    assert at_once(log.offset_for_timestamp(NOW, 8)) == (0, NOW)
+    assert at_once(log.offset_of_max_timestamp(8)) == (0, NOW)
 
 
 def test_timestamps_out_of_order() -> None:
@@ -36,10 +41,10 @@ def test_timestamps_out_of_order() -> None:
     log = make_log(index_interval_bytes=0)
     for delta in (50, 10, 70, 20, 60):
         append(log, timestamps=[NOW + delta])
-    assert log.offset_for_timestamp(NOW + 15, 5) == (0, NOW + 50)
-    assert log.offset_for_timestamp(NOW + 55, 5) == (2, NOW + 70)
-    assert log.offset_of_max_timestamp(5) == (2, NOW + 70)
-    assert log.offset_of_max_timestamp(2) == (0, NOW + 50)
+    assert at_once(log.offset_for_timestamp(NOW + 15, 5)) == (0, NOW + 50)
+    assert at_once(log.offset_for_timestamp(NOW + 55, 5)) == (2, NOW + 70)
+    assert at_once(log.offset_of_max_timestamp(5)) == (2, NOW + 70)
+    assert at_once(log.offset_of_max_timestamp(2)) == (0, NOW + 50)
 
 
 def test_below_the_log_start_nothing_is_found() -> None:
@@ -49,24 +54,24 @@ def test_below_the_log_start_nothing_is_found() -> None:
     append(log, timestamps=[NOW + 20])
     log.flush()
     log.advance_log_start(1)
-    assert log.offset_for_timestamp(NOW, 4) == (1, NOW + 10)
-    assert log.offset_for_timestamp(NOW + 60, 4) is None
-    assert log.offset_of_max_timestamp(4) == (2, NOW + 50)
+    assert at_once(log.offset_for_timestamp(NOW, 4)) == (1, NOW + 10)
+    assert at_once(log.offset_for_timestamp(NOW + 60, 4)) is None
+    assert at_once(log.offset_of_max_timestamp(4)) == (2, NOW + 50)
 
 
 def test_an_empty_log() -> None:
     """Has no times."""
     log = make_log()
-    assert log.offset_for_timestamp(0, 0) is None
-    assert log.offset_of_max_timestamp(0) is None
+    assert at_once(log.offset_for_timestamp(0, 0)) is None
+    assert at_once(log.offset_of_max_timestamp(0)) is None
 
 
 def test_records_without_timestamps() -> None:
     """Are at no time."""
     log = make_log()
     append(log, timestamps=[-1])
-    assert log.offset_for_timestamp(0, 1) is None
-    assert log.offset_of_max_timestamp(1) is None
+    assert at_once(log.offset_for_timestamp(0, 1)) is None
+    assert at_once(log.offset_of_max_timestamp(1)) is None
 
 
 def append_changed(log: Log, header: BatchHeader, batch: memoryview) -> None:
@@ -78,7 +83,7 @@ def test_log_append_time() -> None:
     log = make_log()
     batch, header = make_batch(0, timestamps=[NOW, NOW + 10])
     append_changed(log, header._replace(attributes=TIMESTAMP_TYPE_BIT, max_timestamp=NOW + 99), batch)
-    assert log.offset_for_timestamp(NOW + 11, 2) == (0, NOW + 99)
+    assert at_once(log.offset_for_timestamp(NOW + 11, 2)) == (0, NOW + 99)
 
 
 def test_a_batch_that_cannot_be_unpacked() -> None:
@@ -86,5 +91,71 @@ def test_a_batch_that_cannot_be_unpacked() -> None:
     log = make_log()
     batch, header = make_batch(0, timestamps=[NOW, NOW + 10])
     append_changed(log, header._replace(attributes=Codec.ZSTD), batch)
-    assert log.offset_for_timestamp(NOW + 5, 2) == (0, NOW + 10)
-    assert log.offset_of_max_timestamp(2) == (0, NOW + 10)
+    assert at_once(log.offset_for_timestamp(NOW + 5, 2)) == (0, NOW + 10)
+    assert at_once(log.offset_of_max_timestamp(2)) == (0, NOW + 10)
+
+
+def append_lying(log: Log, count: int, codec: Codec = Codec.NONE) -> None:
+    """Batches whose headers claim an hour more than their records have."""
+    for _ in range(count):
+        batch, header = make_batch(log.log_end_offset, codec=codec)
+        append_changed(log, header._replace(max_timestamp=NOW + 3_600_000), batch)
+
+
+def test_many_batches_are_looked_into_in_many_steps() -> None:
+    """Headers may claim what they like: none of the steps is long, and a later batch is still found."""
+    log = make_log()
+    append_lying(log, 500)
+    append(log, timestamps=[NOW + 10])
+    found = []
+
+    def search() -> Iterator[object]:
+        found.append((yield from log.offset_for_timestamp(NOW + 5, 501)))
+
+    steps = list(search())
+    assert found == [(500, NOW + 10)]
+    assert len(steps) > 20
+    assert all(isinstance(step, int) and step < 2 * LONGEST_STEP for step in steps)
+
+
+@pytest.mark.parametrize(("codec", "size"), [(Codec.GZIP, 10), (Codec.NONE, 2 * LARGE_BYTES)])
+def test_a_large_batch_is_work_for_another_thread(codec: Codec, size: int) -> None:
+    """And one that may become large, as any that is compressed."""
+    log = make_log()
+    append(log, timestamps=[NOW + 10], codec=codec, size=size)
+    for search in (log.offset_for_timestamp(NOW, 1), log.offset_of_max_timestamp(1)):
+        work = next(search)
+        assert callable(work)
+        with pytest.raises(StopIteration) as end:
+            search.send(work())
+        assert end.value.value == (0, NOW + 10)
+
+
+def test_segments_may_be_removed_while_a_search_rests() -> None:
+    """It goes on where the log begins then."""
+    log = make_log(segment_bytes=2000)
+    append_lying(log, 200)
+    append(log, timestamps=[NOW + 10])
+    log.flush()
+    search = log.offset_for_timestamp(NOW + 5, 201)
+    assert isinstance(next(search), int)
+    log.advance_log_start(150)
+    checkpoint(log)
+    assert at_once(search) == (200, NOW + 10)
+    assert not log.damaged
+
+
+def test_segments_may_be_replaced_while_a_batch_is_looked_into(tmp_path: Path) -> None:
+    """By compaction: what was opened is looked into, no damage is seen where other bytes lie now, and the search ends."""
+    log = compacting.make_log(tmp_path)
+    for value in range(4):
+        compacting.append(log, [(b"k", bytes([value]) * 50)], timestamp_ms=NOW, codec=Codec.GZIP)
+    compacting.close_segment(log)
+    search = log.offset_for_timestamp(NOW - 1, log.log_end_offset)
+    work = next(search)
+    assert callable(work)
+    compacting.compact(log, NOW)
+    with pytest.raises(StopIteration) as end:
+        search.send(work())
+    assert end.value.value == (0, NOW)
+    assert not log.damaged
