@@ -14,6 +14,8 @@ import trio.testing
 
 from minibroker.config.settings import BrokerSettings
 from minibroker.coordinator.group_coordinator import GroupCoordinator
+from minibroker.groups import formats
+from minibroker.groups.image import Image
 from minibroker.handlers.context import AfterFlush, Endpoint, RequestContext, Services
 from minibroker.protocol.codec import decode_message, encode
 from minibroker.protocol.errors import ErrorCode, KafkaError
@@ -27,6 +29,7 @@ from minibroker.protocol.messages.offset_commit import (
 )
 from minibroker.protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup
 from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
+from minibroker.records.record import read_records
 from minibroker.storage.log import FlushPoint
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
@@ -174,6 +177,20 @@ def committing(
     ]
     topics = [OffsetCommitRequestTopic(name=topic, partitions=partitions)]
     return OffsetCommitRequest(**{"group_id": "g", "topics": topics, **changes})
+
+
+def replayed(rig: Rig) -> Image:
+    """What a restart would make of the log."""
+    image = Image()
+    for partition in rig.coordinator.topic.partitions():
+        log = partition.log
+        for _, batch in log.read_batches(log.log_start_offset, log.log_end_offset):
+            for record in read_records(batch, max_bytes=1 << 20):
+                assert record.key is not None
+                known = formats.decode(record.key, record.value)
+                assert known is not None
+                image.replay(known)
+    return image
 
 
 @asynccontextmanager
