@@ -120,7 +120,7 @@ class Segment:
         last_offset = header.base_offset + header.last_offset_delta
         if position == 0:
             self.first_timestamp_ms = header.max_timestamp
-        if header.max_timestamp > self.max_timestamp_ms:
+        if header.max_timestamp > self.max_timestamp_ms and header.record_count:  # else compaction has emptied it
             self.max_timestamp_ms = header.max_timestamp
             self.max_timestamp_offset = last_offset
         if self.bytes_since_index > index_interval_bytes:

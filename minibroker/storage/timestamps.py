@@ -114,6 +114,8 @@ def _max_candidates(log: "Log", segment: Segment, end_offset: int) -> list[Locat
     candidates: list[Located] = []
     newest_ms = -1
     for located in read_headers(log, start, end):
+        if not located[2].record_count:
+            continue  # compaction has emptied it
         if located[2].base_offset < log.log_start_offset:
             candidates.append(located)  # the record that has its largest timestamp may be gone
         elif located[2].max_timestamp > newest_ms:

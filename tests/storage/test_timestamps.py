@@ -95,6 +95,32 @@ def test_a_batch_that_cannot_be_unpacked() -> None:
     assert at_once(log.offset_of_max_timestamp(2)) == (0, NOW + 10)
 
 
+def test_a_batch_that_compaction_has_emptied_has_no_time(tmp_path: Path) -> None:
+    """It stays for its producer's sake, and the largest timestamp, which it had, went with its record."""
+    log = compacting.make_log(tmp_path, index_interval_bytes=0)
+    compacting.append(log, [(b"other", b"1")], timestamp_ms=NOW + 4000)
+    compacting.append(log, [(b"k", b"2")], timestamp_ms=NOW + 5000, producer=(5, 0, 0))
+    compacting.append(log, [(b"k", b"3")], timestamp_ms=NOW + 100)
+    compacting.close_segment(log)
+    compacting.compact(log, NOW)
+    assert [header.record_count for header, _ in compacting.batches_of(log)] == [1, 0, 1]
+    for end in (2, 3, log.log_end_offset):
+        assert at_once(log.offset_of_max_timestamp(end)) == (0, NOW + 4000)
+    assert at_once(log.offset_for_timestamp(NOW + 4001, log.log_end_offset)) is None
+
+
+def test_an_emptied_batch_hides_no_later_one_in_a_segment_that_begins_below_the_log_start(tmp_path: Path) -> None:
+    """There all headers are looked at."""
+    log = compacting.make_log(tmp_path)
+    compacting.append(log, [(b"a", b"1"), (b"b", b"1")], timestamp_ms=NOW)
+    compacting.append(log, [(b"k", b"2")], timestamp_ms=NOW + 5000, producer=(5, 0, 0))
+    compacting.append(log, [(b"k", b"3")], timestamp_ms=NOW + 100)
+    compacting.close_segment(log)
+    compacting.compact(log, NOW)
+    log.advance_log_start(1)
+    assert at_once(log.offset_of_max_timestamp(log.log_end_offset)) == (3, NOW + 100)
+
+
 def append_lying(log: Log, count: int, codec: Codec = Codec.NONE) -> None:
     """Batches whose headers claim an hour more than their records have."""
     for _ in range(count):
