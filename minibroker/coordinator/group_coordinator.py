@@ -226,7 +226,7 @@ class GroupCoordinator:
     async def _run_expiry(self) -> None:
         while True:
             await trio.sleep(self.settings.offsets_retention_check_interval_ms / 1000)
-            self._append_or_log(self.machine.expire_offsets(self.catalog.retention_now_ms()))
+            self._append_or_log(self.machine.expire_offsets(self.clock.retention_now_ms()))
 
     def _delete_offsets_of(self, topic: Topic) -> None:
         self._undeleted |= not self._append_or_log(topic_tombstones(self.machine.image, topic.name))

@@ -125,7 +125,7 @@ class Maintenance:
             self._producers = 0
             await self._for_each(self._collect)
             self._limit_producers()
-            file.note_date(self.data.catalog.retention_now_ms())
+            file.note_date(self.data.clock.reached_ms())
             pending = file.begin(())
             if pending is None:
                 return
@@ -154,7 +154,7 @@ class Maintenance:
 
     async def retain(self) -> None:
         """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
-        await self._for_each(partial(_retain, self.data.catalog.retention_now_ms()))
+        await self._for_each(partial(_retain, self.data.clock.retention_now_ms()))
         await self.remove_deleted()
 
     async def _for_each(self, work: Callable[[Partition], None]) -> None:
@@ -199,7 +199,7 @@ class Maintenance:
         now_ms = self.data.clock.now_ms()
         if roll_if_overdue(log, now_ms):
             self.data.flusher.mark_dirty(partition)
-        plan = plan_compaction(log, now_ms, self.data.catalog.retention_now_ms())
+        plan = plan_compaction(log, now_ms, self.data.clock.retention_now_ms())
         if plan is None:
             return
         compaction = Compaction(log, plan, budget_bytes=settings.log_cleaner_dedupe_buffer_size)

@@ -3,7 +3,7 @@
     minibroker-checkpoint 1 <number of lines that follow>
     <CRC-32C of what follows, 8 hex digits> <directory name> <JSON of LogCheckpoint>
     …
-    <CRC-32C of what follows> date <ms since the epoch>     the latest date that retention has believed
+    <CRC-32C of what follows> date <ms since the epoch>     the date that the broker's clock has reached
 
 It is replaced as a whole. Only lines of logs that changed are made anew; five thousand idle logs cost one copy. A
 damaged line makes one log doubtful, not the others: for that log nothing is known to be durable, so everything is read,
@@ -87,7 +87,7 @@ class CheckpointFile:
 
     @property
     def date_ms(self) -> int | None:
-        """The latest date that retention has believed, a minute ago or later; None if that is not known."""
+        """The date that the broker's clock had reached, at most a minute earlier; None if that is not known."""
         line = self._lines.get(_DATE)
         return None if line is None else int(line)
 

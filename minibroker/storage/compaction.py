@@ -45,7 +45,7 @@ class CompactionPlan:
     first_dirty_offset: int
     now_ms: int
     retention_now_ms: int
-    """Tombstones are marked by the date and removed by this one, which does not jump (`RetentionClock`)."""
+    """Tombstones are marked by the date and removed by this one, which does not jump."""
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +80,7 @@ def plan_compaction(log: "Log", now_ms: int, retention_now_ms: int) -> Compactio
     """
     if "compact" not in log.settings.cleanup_policy or log.failure is not None:
         return None
-    segments = _cleanable_segments(log, now_ms)
+    segments = _cleanable_segments(log, retention_now_ms)
     first_dirty_offset = max(log.compacted_offset, log.segments[0].base_offset)
     dirty = [segment for segment in segments if log.next_base_offset(segment) > first_dirty_offset]
     if not dirty:

@@ -28,7 +28,6 @@ from minibroker.protocol.errors import (
     UnknownTopicOrPartition,
 )
 from minibroker.storage.errors import LogOffline
-from minibroker.storage.retention import RetentionClock
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
 from minibroker.topics.metadata import (
@@ -99,7 +98,6 @@ class Catalog:
     open_partition: OpenPartition
     remove_topic: Callable[[Topic], None]
     """Removes the files of a deleted topic; called once the deletion is durable."""
-    retention_clock: RetentionClock
     short_of_space: bool = False
     """Whether producers are to try again later, because less is free on the disk than is kept in reserve."""
     topics: dict[str, Topic] = attrs.field(factory=dict)
@@ -111,10 +109,6 @@ class Catalog:
     def settings(self) -> BrokerSettings:
         """The broker's settings as they are now."""
         return self.layers.effective
-
-    def retention_now_ms(self) -> int:
-        """The date by which data may be too old: milliseconds since the epoch."""
-        return self.retention_clock.now_ms(self.clock.now_ms(), self.clock.now())
 
     # -- looking up
 

@@ -30,7 +30,6 @@ from minibroker.storage.files import (
 from minibroker.storage.filesystem import FileSystem
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import ORIGIN
-from minibroker.storage.retention import RetentionClock
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
@@ -76,7 +75,7 @@ class Data:
 
     def save_checkpoint(self) -> None:
         """Write the checkpoint at once, for start and end. Raises StorageError."""
-        self.directory.checkpoint.note_date(self.catalog.retention_now_ms())
+        self.directory.checkpoint.note_date(self.clock.reached_ms())
         self.directory.checkpoint.save(self.logs())
 
     def mark_all_dirty(self) -> None:
@@ -183,6 +182,7 @@ async def open_data(
     """Open the data directory, everything recovered and durable. Raises DirectoryError, SyncFailed, StorageError."""
     new_cluster_id = base64.urlsafe_b64encode(new_id().bytes).rstrip(b"=").decode()
     directory = DataDirectory.open(fs, settings.log_dirs, new_cluster_id)
+    _begin_life(clock, directory)
     data = Data(directory=directory, settings=settings, flusher=flusher, clock=clock)
     state = MetadataState()
     metadata = data.open_partition(
@@ -196,7 +196,6 @@ async def open_data(
         layers=restored(settings, state.broker_configs.own, state.broker_configs.cluster),
         flusher=flusher,
         clock=clock,
-        retention_clock=_retention_clock(directory, clock),
         new_id=new_id,
         open_partition=data.open_partition,
         remove_topic=data.remove_topic,
@@ -223,16 +222,15 @@ async def open_data(
     return data
 
 
-def _retention_clock(directory: DataDirectory, clock: Clock) -> RetentionClock:
-    retention_clock = RetentionClock.after(directory.checkpoint.date_ms, clock.now_ms(), clock.now())
-    if retention_clock.doubted_ms >= DAY_MS:
+def _begin_life(clock: Clock, directory: DataDirectory) -> None:
+    clock.begin(directory.checkpoint.date_ms)
+    if clock.doubted_ms >= DAY_MS:
         logger.warning(
             "the date is %.1f days later than when a broker last ran here: if that is wrong, set the clock right within "
             "%.1f hours, for then old records begin to be deleted",
-            retention_clock.doubted_ms / DAY_MS,
-            retention_clock.doubted_s / 3600,
+            clock.doubted_ms / DAY_MS,
+            clock.doubted_s / 3600,
         )
-    return retention_clock
 
 
 def _replay(log: Log, state: MetadataState) -> None:

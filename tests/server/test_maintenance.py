@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
@@ -9,6 +10,7 @@ import pytest
 import trio
 import trio.testing
 
+from minibroker.protocol.errors import ErrorCode
 from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
 from minibroker.storage.checkpoint import CheckpointFile, PendingCheckpoint
 from minibroker.storage.log import Log
@@ -243,3 +245,52 @@ async def test_remembered_producers_are_limited() -> None:
         total = sum(len(partition.log.producer_state.entries) for partition in partitions)
         assert total <= 400
         assert write(partitions[0], honest, 11, now_ms) == first, "the retry of a batch was taken for a new one"
+
+
+DAY_MS = 86_400_000
+
+
+@pytest.mark.parametrize("back_ms", [10 * DAY_MS, 30 * DAY_MS])
+@pytest.mark.parametrize("restarts", [(), ("wrong",), ("right",), ("wrong", "right")])
+async def test_what_came_while_the_date_was_in_the_past_stays(
+    back_ms: int,
+    restarts: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The date steps back, or the machine boots with an old one, and is set right: an offset that was committed then is
+    kept, and so are a record of LogAppendTime and its producer, whose retry finds it.
+    """
+    async with contextlib.AsyncExitStack() as life:
+        rig = await life.enter_async_context(open_rig())
+        catalog = rig.data.catalog
+        catalog.create_topic("stamped", 1, {"message.timestamp.type": "LogAppendTime"})
+        await rig.services.flusher.wait_durable(catalog.flush_ticket())
+
+        async def set_date(name: str, wrong_by_ms: int) -> Rig:
+            if name in restarts:
+                rig.data.save_checkpoint()
+                await life.aclose()
+            monkeypatch.setattr("tests.coordinator.rig.EPOCH_MS", EPOCH_MS + wrong_by_ms)
+            if name in restarts:
+                return await life.enter_async_context(open_rig(rig.disk.restarted()))
+            return rig
+
+        async def write(timestamp_ms: int) -> int:
+            partition = rig.data.catalog.topics["stamped"].partitions[0]
+            batch, _ = make_batch(0, timestamps=[timestamp_ms], producer=(7, 0, 0))
+            appended = partition.append(batch, rig.services.clock.now_ms())
+            await rig.services.flusher.wait_durable(appended.ticket)
+            assert partition.log_end_offset == 1, "the retry of a batch was taken for a new one"
+            return partition.log_start_offset
+
+        rig = await set_date("wrong", -back_ms)
+        await trio.sleep(10)
+        assert await rig.commit(7, generation_id_or_member_epoch=-1) == ErrorCode.NONE
+        assert await write(EPOCH_MS - back_ms) == 0
+        rig = await set_date("right", 0)
+        for _ in range(3):
+            await trio.sleep(3600)  # offsets are looked through, too
+            await Maintenance(rig.data).retain()
+        assert await rig.committed() == {("t", 0): 7}
+        assert await write(EPOCH_MS) == 0

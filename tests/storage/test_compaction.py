@@ -271,6 +271,7 @@ def test_min_compaction_lag(tmp_path: Path) -> None:
     compact(log)
     assert [record.value for record in records_of(log)] == [b"2", b"3"]
     assert compact(log) is None
+    assert plan_compaction(log, NOW + 3650 * DAY_MS, NOW) is None, "a wrong date has taken young records for old"
     compact(log, NOW + 500)
     assert [record.value for record in records_of(log)] == [b"3"]
 

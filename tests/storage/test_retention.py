@@ -3,13 +3,10 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from minibroker.protocol.errors import OffsetOutOfRange
 from minibroker.storage.files import LOG
 from minibroker.storage.log import Log
-from minibroker.storage.retention import RetentionClock
 from tests.simulation.disk import SimulatedDisk
 from tests.storage.logs import NOW, PATH, append, checkpoint, make_log
 
@@ -143,72 +140,11 @@ def test_files_below_a_stale_durable_end_stay() -> None:
     assert [int(name.removesuffix(LOG)) for name in files(again)] == [3, 4]
 
 
-@given(
-    steps=st.lists(
-        st.tuples(st.integers(0, 10 * DAY_MS), st.integers(-3650 * DAY_MS, 3650 * DAY_MS)), min_size=1, max_size=30
-    )
-)
-def test_the_retention_clock(steps: list[tuple[int, int]]) -> None:
-    """Never ahead of the wall clock; however that jumps, new dates come at most at twice the speed of time."""
-    wall, monotonic, offset = NOW, 0.0, 0
-    clock = RetentionClock(wall, monotonic)
-    latest = wall
-    for elapsed_ms, jump_ms in steps:
-        offset += jump_ms
-        monotonic += elapsed_ms / 1000
-        wall = NOW + int(monotonic * 1000) + offset
-        now = clock.now_ms(wall, monotonic)
-        assert now <= wall
-        assert now - latest <= 2 * elapsed_ms + 1
-        latest = max(latest, now)
-
-
-@given(
-    away_ms=st.integers(0, 3650 * DAY_MS),
-    looks=st.lists(st.integers(1, 2 * 3_600_000), min_size=1, max_size=50),
-)
-def test_the_time_between_two_lives_is_doubted_first(away_ms: int, looks: list[int]) -> None:
-    """For an hour, or a hundredth of it, the date goes on from where the last life was; then it is the wall clock's."""
-    start = NOW + away_ms
-    clock = RetentionClock.after(NOW, start, 0.0)
-    doubted_s = max(3600.0, away_ms / 100_000)
-    monotonic_ms = 0
-    for elapsed_ms in looks:
-        monotonic_ms += elapsed_ms
-        now = clock.now_ms(start + monotonic_ms, monotonic_ms / 1000)
-        assert abs(now - (monotonic_ms + (start if monotonic_ms / 1000 >= doubted_s else NOW))) <= len(looks)
-
-
-def test_a_wrong_date_at_a_restart_deletes_nothing() -> None:
-    """It is ten years ahead for a day until somebody sets it right; from then on an hour is doubted for an hour."""
-    log = with_segments(3, retention_ms=2 * DAY_MS)
-    newest, wrong_by = NOW + 2 * 3_600_000, 3650 * DAY_MS
-    clock = RetentionClock.after(newest, newest + 3_600_000 + wrong_by, 0.0)
-    for hour in range(24):
-        wall = newest + 3_600_000 * (hour + 1) + wrong_by
-        assert log.delete_old_segments(clock.now_ms(wall, hour * 3600.0)) == []
-    wall = newest + 25 * 3_600_000
-    clock.now_ms(wall, 24 * 3600.0)
-    assert clock.now_ms(wall, 24 * 3600.0) == wall
-
-
-def test_a_date_in_the_past_at_a_restart_is_forgiven() -> None:
-    """A machine without a battery starts in 1970 until it hears the time: nothing is deleted, nothing held for decades."""
-    clock = RetentionClock.after(NOW, 0, 0.0)
-    assert clock.now_ms(60_000, 60.0) == 60_000
-    assert clock.now_ms(NOW + 120_000, 120.0) == NOW + 120_000
-
-
-def test_the_retention_clock_is_the_wall_clock_otherwise() -> None:
-    """A clock that does not jump is followed exactly, and so is one that was slowed or hastened a little."""
-    clock = RetentionClock(NOW, 0.0)
-    for second in range(1, 100):
-        assert clock.now_ms(NOW + second * 1010, float(second)) == NOW + second * 1010
-
-
-def test_a_step_of_the_wall_clock_deletes_nothing() -> None:
-    """Ten years ahead, a week's retention holds a week."""
-    log = with_segments(3, retention_ms=7 * DAY_MS)
-    clock = RetentionClock(NOW, 0.0)
-    for hour in range(24 * 3):
-        assert log.delete_old_segments(clock.now_ms(NOW + 3650 * DAY_MS, hour * 3600.0)) == []
+def test_records_without_a_time_are_as_old_as_their_segment() -> None:
+    """The file system's date was 30 days behind when they came: they are judged by what the broker has noted."""
+    disk = SimulatedDisk(now_ms=NOW - 30 * DAY_MS)
+    log = make_log(disk, retention_ms=DAY_MS)
+    append(log, timestamps=[-1])
+    log.flush()
+    assert log.delete_old_segments(NOW + DAY_MS) == []
+    assert len(log.delete_old_segments(NOW + DAY_MS + 1)) == 1
