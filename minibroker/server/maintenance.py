@@ -49,6 +49,8 @@ class Maintenance:
     """How many idempotent producers the partitions remember that were looked at in this round."""
     _producers_each: int = attrs.field()
     """How many one of them may."""
+    _not_retained: set[Partition] = attrs.field(factory=set)
+    """Those where retention has failed the last time."""
     _saving: trio.Lock = attrs.field(factory=trio.Lock)
     """Of the checkpoint file, which a compaction saves too."""
 
@@ -154,8 +156,26 @@ class Maintenance:
 
     async def retain(self) -> None:
         """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
-        await self._for_each(partial(_retain, self.data.clock.retention_now_ms()))
+        await self._for_each(partial(self._retain, self.data.clock.retention_now_ms()))
         await self.remove_deleted()
+
+    def _retain(self, now_ms: int, partition: Partition) -> None:
+        log = partition.log
+        log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
+        try:
+            deleted = log.delete_old_segments(now_ms)
+        except SyncFailed:
+            raise
+        except StorageError as error:
+            if partition not in self._not_retained:
+                self._not_retained.add(partition)
+                logger.error("retention of %s failed and is tried again at every turn: %s", partition, error)
+            return
+        self._not_retained.discard(partition)
+        for line in deleted:
+            logger.info(line)
+        if deleted:
+            self.data.flusher.mark_dirty(partition)  # the files go once the segment in their place is durable
 
     async def _for_each(self, work: Callable[[Partition], None]) -> None:
         """Do some work for every partition that is there now, with a turn for the traffic after every so many."""
@@ -212,13 +232,6 @@ class Maintenance:
         if compaction.report is not None:
             report = compaction.report
             logger.info("compacted %s from %d to %d bytes", partition, report.bytes_before, report.bytes_after)
-
-
-def _retain(now_ms: int, partition: Partition) -> None:
-    log = partition.log
-    for line in log.delete_old_segments(now_ms):
-        logger.info(line)
-    log.producer_state.expire(now_ms, log.settings.producer_id_expiration_ms)
 
 
 @contextlib.asynccontextmanager

@@ -43,18 +43,21 @@ def delete_old_segments(log: "Log", now_ms: int) -> list[str]:
     """`Log.delete_old_segments`, in Kafka's way: the active segment too, if all its records are too old."""
     reasons: list[str] = []
     if "delete" in log.settings.cleanup_policy and log.failure is None:
-        while (reason := _reason_to_delete(log, log.segments[0], now_ms)) is not None:
-            first = log.segments[0]
-            if first is log.active:
+        # One without a byte, whose file was lost, goes with the next that has some.
+        while (oldest := next((segment for segment in log.segments if segment.size_bytes), None)) is not None:
+            reason = _reason_to_delete(log, oldest, now_ms)
+            if reason is None:
+                break
+            if oldest is log.active:
                 log.roll(now_ms)
-            reasons.append(f"{log.name}: segment {first.base_offset} deleted: {reason}")
-            advance_log_start(log, log.segments[1].base_offset)
+            reasons.append(f"{log.name}: segment {oldest.base_offset} deleted: {reason}")
+            advance_log_start(log, log.next_base_offset(oldest))
     log.release_idle()
     return reasons
 
 
 def _reason_to_delete(log: "Log", segment: Segment, now_ms: int) -> str | None:
-    if not segment.size_bytes or log.next_base_offset(segment) > log.durable_end_offset:
+    if log.next_base_offset(segment) > log.durable_end_offset:
         return None
     settings = log.settings
     if settings.retention_ms >= 0:

@@ -13,6 +13,8 @@ import trio.testing
 from minibroker.protocol.errors import ErrorCode
 from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
 from minibroker.storage.checkpoint import CheckpointFile, PendingCheckpoint
+from minibroker.storage.errors import StorageError
+from minibroker.storage.files import LOG
 from minibroker.storage.log import Log
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
@@ -294,3 +296,56 @@ async def test_what_came_while_the_date_was_in_the_past_stays(
             await Maintenance(rig.data).retain()
         assert await rig.committed() == {("t", 0): 7}
         assert await write(EPOCH_MS) == 0
+
+
+async def test_files_of_an_idle_log_go_and_it_rests(autojump_clock: trio.testing.MockClock) -> None:
+    """All its records are too old: the file that they were in goes, and no further checkpoint is written."""
+    async with open_rig() as rig:
+        log = rig.data.catalog.topics["t"].partitions[0].log
+        log.settings = attrs.evolve(log.settings, retention_ms=1000)
+        await produce(rig, rig.data.catalog.topics["t"].partitions[0])
+        rig.data.save_checkpoint()
+        rig.data.clock.retention_now_ms()
+        await trio.sleep(10)
+        await Maintenance(rig.data).retain()
+        await trio.sleep(1)
+        rig.data.save_checkpoint()
+        assert [name for name in rig.disk.list_sizes(log.directory) if name.endswith(LOG)] == [
+            "00000000000000000001.log"
+        ]
+        steps = rig.disk.steps
+        rig.data.save_checkpoint()
+        assert rig.disk.steps == steps
+
+
+async def test_retention_that_fails_in_one_log_goes_on_in_the_others(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Told once until it has succeeded again."""
+    async with open_rig() as rig:
+        partitions = rig.data.catalog.topics["t"].partitions
+        for partition in partitions:
+            partition.log.settings = attrs.evolve(partition.log.settings, retention_ms=1000)
+        maintenance, roll, failing = Maintenance(rig.data), Log.roll, [partitions[1].log]
+
+        def fail_in_one(log: Log, now_ms: int) -> None:
+            if log in failing:
+                raise StorageError("a new file cannot be made")
+            roll(log, now_ms)
+
+        async def write_and_retain() -> list[int]:
+            for partition in partitions:
+                await produce(rig, partition)
+            await trio.sleep(10)
+            await maintenance.retain()
+            return [partition.log_start_offset for partition in partitions]
+
+        monkeypatch.setattr(Log, "roll", fail_in_one)
+        assert await write_and_retain() == [1, 0, 1, 1]
+        assert await write_and_retain() == [2, 0, 2, 2]
+        assert caplog.text.count("retention of t-1 failed") == 1
+        failing.clear()
+        assert await write_and_retain() == [3, 3, 3, 3]
+        failing.append(partitions[1].log)
+        assert await write_and_retain() == [4, 3, 4, 4]
+        assert caplog.text.count("retention of t-1 failed") == 2

@@ -140,6 +140,19 @@ def test_files_below_a_stale_durable_end_stay() -> None:
     assert [int(name.removesuffix(LOG)) for name in files(again)] == [3, 4]
 
 
+def test_a_segment_without_a_byte_does_not_end_retention() -> None:
+    """Its file was lost: it goes with the next that holds something, and not before."""
+    log = with_segments(3, retention_ms=DAY_MS)
+    state = log.begin_checkpoint()
+    assert state is not None
+    log.fs.unlink(log.segments[0].log_path)
+    again, _ = Log.open(log.fs, PATH, log.settings, state, NOW)
+    assert again.segments[0].size_bytes == 0
+    assert again.delete_old_segments(NOW + DAY_MS + 3_600_000) == []
+    assert len(again.delete_old_segments(NOW + DAY_MS + 3_600_001)) == 1
+    assert bases(again) == [2]
+
+
 def test_records_without_a_time_are_as_old_as_their_segment() -> None:
     """The file system's date was 30 days behind when they came: they are judged by what the broker has noted."""
     disk = SimulatedDisk(now_ms=NOW - 30 * DAY_MS)
