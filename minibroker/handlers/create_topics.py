@@ -5,14 +5,16 @@
 - A name that is given twice in one request is refused once, and none of its topics is made.
 - `validate_only` says what would become of it. v5 answers with what the topic has got, settings included (KIP-525), v7
   with its id (KIP-516).
+- A name of a topic that is being deleted is taken until that is durable; whoever wants it waits for it.
 - The broker's own topics are refused: it makes them itself when they are needed, as they have to be. Kafka lets a
   client make `__consumer_offsets`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from minibroker.config.describe import describe_topic
 from minibroker.handlers.context import AfterFlush, RequestContext, Services
@@ -38,8 +40,20 @@ from minibroker.topics.names import INTERNAL_TOPICS
 DEFAULT = -1
 
 
-def handle(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush | Coroutine[Any, Any, AfterFlush]:
     """Make every topic, or say whether it could be made."""
+    leaving = context.services.catalog.leaving
+    wait = any(topic.name in leaving for topic in request.topics)
+    return _make_all_later(request, context) if wait else _make_all(request, context)
+
+
+async def _make_all_later(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
+    services = context.services
+    await services.flusher.wait_durable(services.catalog.flush_ticket())
+    return _make_all(request, context)
+
+
+def _make_all(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
     services = context.services
     create = partial(_create, services=services, validate_only=request.validate_only)
     results = answer_each(request.topics, create, CreatableTopicResult)

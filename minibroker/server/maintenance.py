@@ -187,10 +187,12 @@ class Maintenance:
 
     async def remove_deleted(self) -> None:
         """Remove the files of deleted topics. Raises StorageError."""
-        removals = self.data.removals
-        while removals:
-            await trio.to_thread.run_sync(remove_directory, self.data.fs, removals[0])
-            removals.pop(0)
+        removals, fs = self.data.removals, self.data.fs
+        while batch := tuple(removals):
+            await trio.to_thread.run_sync(fs.sync_directory, self.data.directory.path)
+            for hidden in batch:
+                await trio.to_thread.run_sync(remove_directory, fs, hidden)
+                removals.remove(hidden)
 
     async def scrub(self) -> None:
         """Check once what nobody has read since the start, at a bounded rate: damage is found before a reader needs it."""

@@ -15,7 +15,6 @@ from minibroker.storage.errors import (
 )
 from minibroker.storage.files import CLEAN_SHUTDOWN, FORMAT, LOCK, parse_partition_name, partition_name
 from minibroker.storage.filesystem import FileSystem, make_directories, replace_file
-from minibroker.storage.removal import finish_removals
 
 FORMAT_VERSION = 1
 
@@ -34,7 +33,7 @@ class DataDirectory:
 
     @classmethod
     def open(cls, fs: FileSystem, path: str, new_cluster_id: str) -> "DataDirectory":
-        """Make the directory if there is none, lock it, and finish what an earlier life had begun to delete.
+        """Make the directory if there is none, and lock it.
 
         `new_cluster_id` is for a directory that has none yet. Raises DirectoryInUse, DirectoryNotWritable, NewerFormat,
         DirectoryError, each with one line for the operator.
@@ -62,7 +61,6 @@ class DataDirectory:
             # Gone for good before the first write, or a crash would look like an orderly end.
             fs.unlink(f"{path}/{CLEAN_SHUTDOWN}")
             fs.sync_directory(path)
-            finish_removals(fs, path)
         except DirectoryError:
             raise
         except StorageError as error:

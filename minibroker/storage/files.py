@@ -16,7 +16,9 @@ data/
                                            compacted, complete and durable: about to replace the segments whose
                                            base offsets are in this range, the second one exclusive
     00000000000000004711.torn              bytes cut from the end by a recovery; the name is the offset they claimed
-  <topic>-<index>.<32 hex digits>-delete/  a partition being removed
+  <topic>-<index>.<32 hex digits>-delete/  a partition being removed; the digits are the topic id
+  <topic>-<index>.<32 hex digits>-stray/   one that no topic owns, set aside; `.1` and so on follow the digits where the
+                                           name is taken
 """
 
 import base64
@@ -42,6 +44,7 @@ STRAY = "-stray"
 MAX_NAME_BYTES = 255
 
 _partition_directory = re.compile(r"(?P<topic>[a-zA-Z0-9._-]+)-(?P<index>[0-9]+)")
+_deleted_directory = re.compile(r".*-([0-9]+)\.([0-9a-f]{32})(\.[0-9]+)?" + DELETE)
 _segment_file = re.compile(r"[0-9]{20}")
 _swap_file = re.compile(r"([0-9]{20})-([0-9]{20})\.swap")
 
@@ -83,20 +86,20 @@ def parse_partition_name(name: str) -> tuple[str, int] | None:
     return match["topic"], int(match["index"])
 
 
-def deleted_name(name: str, topic_id: uuid.UUID) -> str:
-    """Name of a partition's directory while it is removed."""
-    return _with_suffix(name, topic_id, DELETE)
+def hidden_name(name: str, topic_id: uuid.UUID, kind: str, number: int = 0) -> str:
+    """Name of a partition's directory that is removed (DELETE), or that no topic owns and we never remove (STRAY).
+
+    Each partition has its own, and further ones by number. The topic is shortened where needed: the longest fill a name.
+    """
+    topic, _, index = name.rpartition("-")
+    rest = f"-{index}.{topic_id.hex}{f'.{number}' if number else ''}{kind}"
+    return topic[: MAX_NAME_BYTES - len(rest)] + rest
 
 
-def _with_suffix(name: str, topic_id: uuid.UUID, suffix: str) -> str:
-    """Shortened where needed, for the longest topic names fill a name alone."""
-    suffix = f".{topic_id.hex}{suffix}"
-    return name[: MAX_NAME_BYTES - len(suffix)] + suffix
-
-
-def stray_name(name: str, topic_id: uuid.UUID) -> str:
-    """Name of a partition's directory that no topic owns: set aside, never removed by us."""
-    return _with_suffix(name, topic_id, STRAY)
+def parse_deleted_name(name: str) -> tuple[uuid.UUID, int] | None:
+    """Topic id and index of a partition's directory that is removed; None if it is no such name."""
+    match = _deleted_directory.fullmatch(name)
+    return None if match is None else (uuid.UUID(match[2]), int(match[1]))
 
 
 def encode_partition_metadata(topic_id: uuid.UUID) -> bytes:

@@ -102,6 +102,8 @@ class Catalog:
     """Whether producers are to try again later, because less is free on the disk than is kept in reserve."""
     topics: dict[str, Topic] = attrs.field(factory=dict)
     """All topics that clients can name, `__cluster_metadata` included."""
+    leaving: set[str] = attrs.field(factory=set)
+    """Names of topics whose deletion is not durable yet: a power cut may bring them back, so their directories stay."""
     _by_id: dict[UUID, Topic] = attrs.field(factory=dict)
     _deletion_listeners: list[Callable[[Topic], None]] = attrs.field(factory=list)
 
@@ -152,8 +154,8 @@ class Catalog:
     def check_new_name(self, name: str) -> None:
         """Raise InvalidTopicException or TopicAlreadyExists unless a topic of this name can be made."""
         check_topic_name(name)
-        if name in self.topics:
-            raise TopicAlreadyExists(f"the topic {name!r} exists")
+        if name in self.topics or name in self.leaving:
+            raise TopicAlreadyExists(f"the topic {name!r} exists{' still' if name in self.leaving else ''}")
         check_collision(name, self.topics)
 
     def check_new_topic(self, name: str, partitions: int, configs: Mapping[str, str]) -> TopicSettings:
@@ -185,6 +187,8 @@ class Catalog:
             raise UnknownTopicOrPartition(f"there is no topic {name!r}, and auto.create.topics.enable is false")
         if name in INTERNAL_TOPICS:
             raise UnknownTopicOrPartition(f"{name} is made by the broker when it is needed")
+        if name in self.leaving:
+            raise UnknownTopicOrPartition(f"{name} is being deleted")
         return self.create_topic(name, self.settings.num_partitions)
 
     def create_partitions(self, name: str, total: int) -> None:
@@ -264,10 +268,15 @@ class Catalog:
             listener(topic)
         for partition in topic.partitions:
             partition.deleted = True
-            partition.log.fail(LogOffline(f"{partition} was deleted"))  # its names may be a namesake's from here on
+            partition.log.fail(LogOffline(f"{partition} was deleted"))  # its names may soon be a namesake's
             partition.wake_waiters()
-        self.flusher.call_when_durable(self.flush_ticket(), partial(self.remove_topic, topic))
+        self.leaving.add(name)
+        self.flusher.call_when_durable(self.flush_ticket(), partial(self._finish_deletion, topic))
         logger.info("deleted topic %s", name)
+
+    def _finish_deletion(self, topic: Topic) -> None:
+        self.leaving.remove(topic.name)
+        self.remove_topic(topic)
 
     def on_topic_deleted(self, listener: Callable[[Topic], None]) -> None:
         """Call `listener` with every topic that is deleted from now on."""

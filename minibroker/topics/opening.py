@@ -2,14 +2,17 @@
 
 Nothing is served before `open_data` returns: what a recovery found lies in the page cache and may not be on the disk, so
 it is flushed first (docs/durability.md). A partition that cannot be opened is offline, with the reason, and the others
-serve. A directory that belongs to no topic is set aside unless the metadata log says that its topic was deleted.
+serve. A directory that belongs to no topic is set aside unless the metadata log says that its topic was deleted. The
+metadata log is flushed before anything else is touched: a deletion that it may yet lose must take no records.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import attrs
@@ -19,17 +22,20 @@ from minibroker.config.settings import BrokerSettings
 from minibroker.config.topic_settings import TopicSettings, resolve
 from minibroker.records.record import read_records
 from minibroker.storage.directory import DataDirectory
-from minibroker.storage.errors import CorruptLog, MissingFile, StorageError
+from minibroker.storage.errors import CorruptLog, DiskFull, MissingFile, StorageError
 from minibroker.storage.files import (
+    DELETE,
     PARTITION_METADATA,
+    STRAY,
     decode_partition_metadata,
-    deleted_name,
+    encode_partition_metadata,
+    hidden_name,
+    parse_deleted_name,
     partition_name,
-    stray_name,
 )
-from minibroker.storage.filesystem import FileSystem
+from minibroker.storage.filesystem import FileSystem, replace_file
 from minibroker.storage.log import Log
-from minibroker.storage.log_checkpoint import ORIGIN
+from minibroker.storage.log_checkpoint import ORIGIN, LogCheckpoint
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
@@ -61,7 +67,9 @@ class Data:
     reports: list[RecoveryReport] = attrs.field(factory=list)
     """Of the logs that were not as the last checkpoint left them."""
     removals: list[str] = attrs.field(factory=list)
-    """Hidden directories of deleted partitions: maintenance removes them."""
+    """Hidden directories of deleted partitions, whose deletion is durable: maintenance removes them."""
+    is_open: bool = False
+    """Whether all that the metadata log names was opened: what is opened from then on is new."""
     catalog: Catalog = attrs.field(init=False)
 
     @property
@@ -121,21 +129,26 @@ class Data:
     def _open_log(self, name: str, path: str, topic_id: UUID, policy: LogSettings) -> Log:
         now_ms = self.clock.now_ms()
         if self.fs.exists(path):
-            checkpoint = self.directory.checkpoint.of(name)
-            if (checkpoint is not None and checkpoint.topic_id == topic_id) or self._belongs(name, path, topic_id):
+            checkpoint, found = self.directory.checkpoint.of(name), self._topic_id_in(path)
+            if self._belongs(topic_id, found, checkpoint):
+                if found != topic_id:
+                    with contextlib.suppress(DiskFull):  # the next start tries again
+                        replace_file(self.fs, f"{path}/{PARTITION_METADATA}", encode_partition_metadata(topic_id))
                 log, report = Log.open(self.fs, path, policy, checkpoint, now_ms, topic_id=topic_id)
                 if not report.is_clean:
                     self.reports.append(report)
                 return log
+            self._move_away(name, found)
         return Log.create(self.fs, path, policy, topic_id, now_ms)
 
-    def _belongs(self, name: str, path: str, topic_id: UUID) -> bool:
-        """Whether a directory is this topic's; one of another topic, deleted or unknown, is moved out of the way."""
-        found = self._topic_id_in(path)
-        if found is None or found == topic_id:
-            return True  # its name is all there is to go by: recovery writes the id anew
-        self._move_away(name, found)
-        return False
+    def _belongs(self, topic_id: UUID, found: UUID | None, checkpoint: LogCheckpoint | None) -> bool:
+        """Whether a directory of the right name is this topic's, and not what is left of another."""
+        if self.is_open:
+            return False
+        if topic_id == METADATA_TOPIC_ID:
+            return True
+        known = {found, checkpoint.topic_id if checkpoint is not None else None} - {None}
+        return topic_id in known or not known  # without any, its name is all there is to go by
 
     def _topic_id_in(self, path: str) -> UUID | None:
         try:
@@ -143,23 +156,27 @@ class Data:
         except MissingFile:
             return None
 
-    def _move_away(self, name: str, topic_id: UUID) -> None:
-        """Take a directory out of sight: to be removed if its topic is known to be deleted, else set aside."""
+    def _move_away(self, name: str, topic_id: UUID | None) -> None:
+        """Take a directory out of sight: to be removed if its topic is known to be deleted, else set aside.
+
+        Only once the deletion is durable. Raises StorageError.
+        """
         root = self.directory.path
-        if topic_id in self.catalog.state.deleted_ids:
-            hidden = f"{root}/{deleted_name(name, topic_id)}"
-            self.removals.append(hidden)
-        else:
-            hidden = f"{root}/{stray_name(name, topic_id)}"
-            logger.warning("no topic owns the directory %s: set aside as %s", name, hidden)
+        kind = DELETE if topic_id in self.catalog.state.deleted_ids else STRAY
+        names = (hidden_name(name, topic_id or UUID(int=0), kind, number) for number in itertools.count())
+        hidden = next(path for path in (f"{root}/{free}" for free in names) if not self.fs.exists(path))
         self.fs.rename(f"{root}/{name}", hidden)
         self.directory.checkpoint.forget(name)
+        if kind == DELETE:
+            self.removals.append(hidden)
+        else:
+            logger.warning("no topic owns the directory %s: set aside as %s", name, hidden)
 
     def remove_topic(self, topic: Topic) -> None:
-        """Take a deleted topic's directories out of sight; its deletion is durable."""
+        """Take a deleted topic's directories out of sight; its deletion is durable, and nobody has its name yet."""
         try:
             for partition in topic.partitions:
-                if self._topic_id_in(partition.log.directory) == topic.id:  # else a new namesake has moved it away
+                if self.fs.exists(partition.log.directory):
                     self._move_away(partition.log.name, topic.id)
         except StorageError as error:
             logger.error("%s is deleted, but directories of it stay until the next start: %s", topic.name, error)
@@ -172,8 +189,28 @@ class Data:
         for topic, index in self.directory.partitions():
             name = partition_name(topic, index)
             if name not in known:
-                found = self._topic_id_in(f"{self.directory.path}/{name}")
-                self._move_away(name, found or UUID(int=0))
+                try:
+                    self._move_away(name, self._topic_id_in(f"{self.directory.path}/{name}"))
+                except StorageError as error:
+                    logger.error("no topic owns the directory %s, which stays where it is: %s", name, error)
+
+    def take_up_removals(self, state: MetadataState) -> None:
+        """Go on with what an earlier life had begun to remove, unless its topic is there after all. Raises StorageError."""
+        root, names = self.directory.path, {record.id: name for name, record in state.topics.items()}
+        for hidden in self.fs.list_directories(root):
+            parsed = parse_deleted_name(hidden)
+            if parsed is None:
+                continue
+            topic_id, index = parsed
+            if topic_id not in names:
+                self.removals.append(f"{root}/{hidden}")
+                continue
+            name = partition_name(names[topic_id], index)
+            logger.error("%s is the directory %s of a topic that was not deleted", hidden, name)
+            if not self.fs.exists(f"{root}/{name}"):
+                self.fs.rename(f"{root}/{hidden}", f"{root}/{name}")
+                self.directory.checkpoint.forget(name)
+                self.directory.checkpoint.doubt_unknown((name,))
 
 
 async def open_data(
@@ -189,6 +226,8 @@ async def open_data(
         CLUSTER_METADATA, METADATA_TOPIC_ID, 0, resolve(METADATA_CONFIGS, settings), settings
     )
     _replay(metadata.log, state)
+    await _flush(flusher, [metadata.log])
+    data.take_up_removals(state)
     data.catalog = Catalog(
         metadata=metadata,
         state=state,
@@ -211,8 +250,9 @@ async def open_data(
     )
     for name, record in state.topics.items():
         data.catalog.open_topic(name, record)
+    data.is_open = True
     data.move_strays_away()
-    await _flush_recovered(data)
+    await _flush(flusher, data.logs())
     for (topic_id, index), offset in state.log_starts.items():
         topic = data.catalog.topic_by_id(topic_id)
         if topic is not None and index < len(topic.partitions):
@@ -245,10 +285,10 @@ def _replay(log: Log, state: MetadataState) -> None:
         raise CorruptLog(f"{log.directory} is damaged: {log.damaged[0]}")
 
 
-async def _flush_recovered(data: Data) -> None:
+async def _flush(flusher: Flusher, logs: Sequence[Log]) -> None:
     """Sync what recovery found or made. Raises SyncFailed."""
-    flushes = [(log, point) for log in data.logs() if log.failure is None and (point := log.begin_flush()) is not None]
+    flushes = [(log, point) for log in logs if log.failure is None and (point := log.begin_flush()) is not None]
     if flushes:
-        await data.flusher.syncer.sync([point for _, point in flushes])
+        await flusher.syncer.sync([point for _, point in flushes])
         for log, point in flushes:
             log.complete_flush(point)

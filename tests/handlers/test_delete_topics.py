@@ -99,8 +99,8 @@ async def test_a_deletion_survives_a_power_cut(bench: HandlerBench) -> None:
         assert "t" not in after.services.catalog.topics
 
 
-async def test_a_namesake_made_before_the_deletion_is_durable_keeps_its_records(bench: HandlerBench) -> None:
-    """The new topic has a new id and its own directory, which the removal of the old one's does not touch."""
+async def test_a_namesake_asked_for_before_the_deletion_is_durable_keeps_its_records(bench: HandlerBench) -> None:
+    """It is made once that is so: with a new id and its own directory, which the removal of the old one's does not touch."""
     await bench.create("t")
     await bench.append("t", 3)
     old_id = bench.services.catalog.topics["t"].id

@@ -107,6 +107,7 @@ async def test_a_checkpoint_does_not_touch_a_namesake(monkeypatch: pytest.Monkey
 
         async def delete_and_make_again() -> None:
             catalog.delete_topic("n")
+            await rig.services.flusher.wait_durable(catalog.flush_ticket())
             catalog.create_topic("n", 1).partitions[0].append_records([(b"key", b"")], EPOCH_MS)
 
         with monkeypatch.context() as patch:

@@ -272,13 +272,16 @@ class SimulatedDisk:
         return self.now_ms
 
     def rename(self, old: str, new: str) -> None:
-        """See FileSystem; within one directory only."""
+        """See FileSystem; within one directory only. Of directories only an empty one is replaced."""
         parent, name = self._parent(old)
         new_parent, new_name = self._parent(new)
         assert parent is new_parent
         node = parent.entries.get(name)
         if node is None:
             raise MissingFile(f"cannot rename {old}")
+        replaced = parent.entries.get(new_name)
+        if isinstance(replaced, Directory) and replaced.entries:
+            raise storage_error(OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)), "rename", old)
         self.step("rename", old)
         self._found.clear()
         parent.change({name: None, new_name: node})

@@ -14,7 +14,7 @@ import pytest
 from tests.simulation.broker_life import Lives
 from tests.soak.rows import Deadline
 
-SCRIPT, PARTS = 9, 6
+SCRIPT, PARTS = 6, 6
 """Some 150 steps: the start, and some rounds of every client."""
 LONG_SCRIPT, LONG_BLOCK = 3, 20
 """Some 900."""

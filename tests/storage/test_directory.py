@@ -7,10 +7,9 @@ import pytest
 
 from minibroker.storage.directory import FORMAT_VERSION, DataDirectory
 from minibroker.storage.errors import DirectoryError, DirectoryInUse, DirectoryNotWritable, NewerFormat
-from minibroker.storage.files import CHECKPOINT, CLEAN_SHUTDOWN, FORMAT, deleted_name
+from minibroker.storage.files import CHECKPOINT, CLEAN_SHUTDOWN, FORMAT
 from minibroker.storage.filesystem import OsFileSystem
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED
-from minibroker.storage.removal import remove_directory
 from tests.simulation.disk import PowerCut, SimulatedDisk, everything, only_synced
 from tests.storage.logs import append, make_log
 
@@ -116,37 +115,6 @@ def test_a_lost_checkpoint_is_doubt_for_the_partitions_there_are() -> None:
         assert data.partitions() == [("t", 0)]
         assert data.checkpoint.of("t-0") is None
         assert data.checkpoint.of("new-0") is NEVER_CHECKPOINTED
-
-
-def test_deletions_are_finished() -> None:
-    """At whichever step the power was cut: the partition is there with all its files, or gone."""
-    step = 0
-    while True:
-        disk = SimulatedDisk()
-        opened(disk)
-        log = make_log(disk, f"{DATA}/t-0", segment_bytes=100)
-        for _ in range(3):
-            append(log, size=100)
-        log.flush()
-        disk.cut_at = disk.steps + step
-        try:
-            hidden = f"{DATA}/{deleted_name(log.name, log.topic_id)}"
-            disk.rename(log.directory, hidden)
-            disk.sync_directory(DATA)
-            remove_directory(disk, hidden)
-        except PowerCut:
-            for after in (only_synced(disk), everything(disk)):
-                data = opened(after)
-                names = after.list_directories(DATA)
-                assert names in ([], ["t-0"])
-                if names:
-                    assert len(after.list_sizes(f"{DATA}/t-0")) >= 4
-                assert [f"{topic}-{index}" for topic, index in data.partitions()] == names
-            step += 1
-        else:
-            break
-    assert step > 8
-    assert disk.list_directories(DATA) == []
 
 
 def test_every_step_of_opening_may_be_the_last() -> None:

@@ -3,7 +3,7 @@
 import uuid
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibroker.storage import files
@@ -32,13 +32,27 @@ def test_partition_names(topic: str, index: int) -> None:
     assert files.parse_partition_name(files.partition_name(topic, index)) == (topic, index)
 
 
-@given(TOPICS, st.integers(0, 10**6), st.uuids())
-def test_deleted_names(topic: str, index: int, topic_id: uuid.UUID) -> None:
-    """They are no partitions any more, and fit into a directory entry."""
-    name = files.deleted_name(files.partition_name(topic, index), topic_id)
+@given(TOPICS, st.integers(0, 10**6), st.uuids(), st.integers(0, 10**6), st.sampled_from([files.DELETE, files.STRAY]))
+def test_hidden_names(topic: str, index: int, topic_id: uuid.UUID, number: int, kind: str) -> None:
+    """They are no partitions any more, fit into a directory entry, and tell whose they are where that is needed."""
+    name = files.hidden_name(files.partition_name(topic, index), topic_id, kind, number)
     assert len(name) <= files.MAX_NAME_BYTES
-    assert name.endswith(files.DELETE)
+    assert name.endswith(kind)
     assert files.parse_partition_name(name) is None
+    assert files.parse_deleted_name(name) == ((topic_id, index) if kind == files.DELETE else None)
+
+
+@given(TOPICS, st.uuids())
+@example("n" * 249, uuid.UUID(int=1))
+def test_hidden_names_of_one_topic_differ(topic: str, topic_id: uuid.UUID) -> None:
+    """Also those that were shortened, and further ones for one partition."""
+    indexes = (0, 1, 9, 10, 100, 12345)
+    names = [
+        files.hidden_name(files.partition_name(topic, index), topic_id, files.DELETE, number)
+        for index in indexes
+        for number in range(3)
+    ]
+    assert len(set(names)) == len(names)
 
 
 @given(st.uuids())

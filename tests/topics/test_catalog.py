@@ -44,7 +44,7 @@ async def test_a_deleted_topic_is_forgotten() -> None:
         for _ in range(5):
             catalog.create_topic("n", 2)
             catalog.delete_topic("n")
-        await rig.services.flusher.wait_durable(catalog.flush_ticket())
+            await rig.services.flusher.wait_durable(catalog.flush_ticket())
         assert not catalog.state.deleted_ids
         assert len(rig.data.removals) == 10
 
