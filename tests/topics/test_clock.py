@@ -2,7 +2,7 @@
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minibroker.topics.clock import Clock
@@ -95,6 +95,7 @@ def test_a_clock_that_steps_no_more_is_believed_at_last(steps: list[tuple[int, i
     away_ms=st.integers(0, YEARS_MS),
     looks=st.lists(st.integers(1, 2 * HOUR_MS), min_size=1, max_size=50),
 )
+@example(away_ms=10 * DAY_MS, looks=[HOUR_MS] * 4)
 def test_the_time_between_two_lives_is_doubted_first(away_ms: int, looks: list[int]) -> None:
     """For an hour, or a hundredth of it, the date goes on from where the last life was; then it is the wall clock's."""
     machine = Machine(true_ms=away_ms)
