@@ -146,10 +146,15 @@ class Catalog:
     # -- changing
 
     def record(self, key: str, record: MetadataRecord | None) -> None:
-        """Append a record to the metadata log and replay it: the only way anything changes. Raises KafkaStorageError."""
-        name, value = key.encode(), encode_record(record)
-        self.metadata.append_records([(name, value)], self.clock.now_ms())
-        self.state.replay(name, value)
+        """Append a record to the metadata log and replay it. Raises KafkaStorageError."""
+        self.record_all({key: record})
+
+    def record_all(self, changes: Mapping[str, MetadataRecord | None]) -> None:
+        """The same with several, of which either all are there afterwards or none: the only way anything changes."""
+        records = [(key.encode(), encode_record(record)) for key, record in changes.items()]
+        self.metadata.append_records(records, self.clock.now_ms())
+        for name, value in records:
+            self.state.replay(name, value)
 
     def check_new_name(self, name: str) -> None:
         """Raise InvalidTopicException or TopicAlreadyExists unless a topic of this name can be made."""
@@ -259,10 +264,8 @@ class Catalog:
         topic = self.topic(name)
         if topic.is_internal:
             raise InvalidTopicException(f"{name} is the broker's own")
-        for index in range(len(topic.partitions)):
-            if (topic.id, index) in self.state.log_starts:
-                self.record(log_start_key(topic.id, index), None)
-        self.record(TOPIC_PREFIX + name, None)
+        starts = [index for index in range(len(topic.partitions)) if (topic.id, index) in self.state.log_starts]
+        self.record_all({TOPIC_PREFIX + name: None, **{log_start_key(topic.id, index): None for index in starts}})
         del self.topics[name], self._by_id[topic.id]
         for listener in self._deletion_listeners:
             listener(topic)

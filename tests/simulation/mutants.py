@@ -345,15 +345,16 @@ def a_batch_skipped_when_read() -> Iterator[None]:
 
 
 def _records_lost(prefix: str) -> Iterator[None]:
-    record = Catalog.record
+    record_all = Catalog.record_all
 
-    def wrong(self: Catalog, key: str, value: Any) -> None:
-        if key.startswith(prefix):
+    def wrong(self: Catalog, changes: Any) -> None:
+        for key in [key for key in changes if key.startswith(prefix)]:
+            value = changes.pop(key)
             self.state.replay(key.encode(), None if value is None else _encoded(value))
-        else:
-            record(self, key, value)
+        if changes:
+            record_all(self, changes)
 
-    yield from replaced(Catalog, "record", wrong)
+    yield from replaced(Catalog, "record_all", wrong)
 
 
 def _encoded(value: Any) -> bytes | None:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+
 import pytest
 
-from minibroker.protocol.errors import InvalidConfig, InvalidPartitions, InvalidRequest, UnknownTopicOrPartition
-from tests.coordinator.rig import open_rig
+from minibroker.protocol.errors import (
+    InvalidConfig,
+    InvalidPartitions,
+    InvalidRequest,
+    KafkaStorageError,
+    UnknownTopicOrPartition,
+)
+from tests.coordinator.rig import EPOCH_MS, open_rig
+from tests.simulation.disk import Inode
+from tests.simulation.inspection import recover
 
 LONG = "delete," * 150
 
@@ -35,6 +46,42 @@ async def test_partitions_are_limited_in_all() -> None:
         catalog.create_topic("n", 5)
         catalog.delete_topic("n")
         catalog.create_partitions("t", 9)
+
+
+@pytest.mark.parametrize("step", range(3))
+async def test_a_deletion_that_fails_deletes_nothing(step: int) -> None:
+    """Nor does it bring records back that were deleted before: all that it writes is written at once."""
+    async with open_rig() as rig:
+        partition = rig.data.catalog.partition("t", 1)
+        partition.append_records([(b"key", b"value")], EPOCH_MS)
+        await rig.services.flusher.wait_durable(partition.flush_ticket())
+        rig.data.catalog.delete_records(partition, 1)
+        await rig.services.flusher.wait_durable(rig.data.catalog.flush_ticket())
+        disk = rig.disk.restarted()
+    async with open_rig(disk, run=False) as rig:
+        # As if no checkpoint had been written since the records were deleted.
+        disk.unlink("/data/checkpoint")
+        disk.failures = {disk.steps + step: errno.ENOSPC}
+        with contextlib.suppress(KafkaStorageError):
+            rig.data.catalog.delete_topic("t")
+    catalog = (await recover(disk.restarted(), rig.data.settings, EPOCH_MS)).catalog
+    assert ("t" in catalog.topics) == (step == 0)
+    assert step or catalog.partition("t", 1).log_start_offset == 1
+
+
+async def test_a_change_of_settings_bears_a_partition_that_is_offline() -> None:
+    """A change of `flush.messages` has every partition flushed; one that could not be opened owes nothing to anybody."""
+    async with open_rig() as rig:
+        pass
+    disk = rig.disk.restarted()
+    disk.root.entries["data"].entries["t-1"] = Inode()  # type: ignore[union-attr]
+    async with open_rig(disk) as rig:
+        catalog = rig.data.catalog
+        assert catalog.partition("t", 1).log.failure is not None
+        catalog.alter_configs("t", {"flush.messages": "10"})
+        catalog.alter_broker_configs({"log.flush.interval.messages": "20"}, {})
+        await rig.services.flusher.wait_durable(catalog.flush_ticket())
+        catalog.partition("t", 0).append_records([(b"key", b"value")], EPOCH_MS)
 
 
 async def test_a_deleted_topic_is_forgotten() -> None:
