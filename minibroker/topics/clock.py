@@ -64,7 +64,9 @@ class Clock:
         return max(DOUBTED_S, self.doubted_ms / 1000 * DOUBTED_SHARE)
 
     def now_ms(self) -> int:
-        """The date to stamp with."""
+        """The date to stamp with. It is asked for every batch, so the reached date is that of the last look, a minute ago at
+        most: by so much more may something look older that was stamped after a step back that nobody has seen yet.
+        """
         wall = self._wall_ms()
         return wall if wall >= self._reached_ms else max(wall, self._follow(wall))
 
