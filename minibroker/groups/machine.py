@@ -29,7 +29,6 @@ from minibroker.protocol.errors import (
     ErrorCode,
     GroupIdNotFound,
     GroupMaxSizeReached,
-    GroupSubscribedToTopic,
     IllegalGeneration,
     InvalidCommitOffsetSize,
     InvalidGroupId,
@@ -171,10 +170,12 @@ class GroupMachine:
         if group is not None and group.state is not State.EMPTY and not group.uses_consumer_protocol:
             raise NonEmptyGroup(f"group {group_id} has members, and only they know what they read")
 
+    def topics_read(self, group_id: str) -> frozenset[str] | None:
+        """The topics that members of the group read, None for any. Takes a while if there are many."""
+        return offsets.topics_read(self.image, self.live.get(group_id), group_id)
+
     def delete_offsets(self, group_id: str, topic: str, partitions: Iterable[int]) -> Sequence[GroupsRecord]:
-        """The records that delete offsets of one topic. Raises GroupSubscribedToTopic."""
-        if offsets.is_subscribed(self.image, self.live.get(group_id), group_id, topic):
-            raise GroupSubscribedToTopic(f"members of group {group_id} read {topic}")
+        """The records that delete offsets of a topic that is not read."""
         return offsets.offset_tombstones(self.image, group_id, topic, partitions)
 
     def expire_offsets(self, wall_ms: int) -> Sequence[GroupsRecord]:

@@ -54,12 +54,12 @@ def committed_offset(
     )
 
 
-def is_subscribed(image: Image, live: ClassicGroup | None, group_id: str, topic: str) -> bool:
-    """Whether members of the group read `topic`, as far as the broker can tell; in doubt they do."""
+def topics_read(image: Image, live: ClassicGroup | None, group_id: str) -> frozenset[str] | None:
+    """The topics that members of the group read, as far as the broker can tell; None is for any: in doubt they do."""
     if live is None or not live.members:
-        return False
+        return frozenset()
     topics = subscribed_topics(image.groups[group_id]) if group_id in image.groups else None
-    return live.uses_consumer_protocol if topics is None else topic in topics
+    return frozenset() if topics is None and not live.uses_consumer_protocol else topics
 
 
 def expired_offsets(
@@ -71,7 +71,8 @@ def expired_offsets(
     """
     has_members = live is not None and not live.is_idle
     metadata = image.groups.get(group_id)
-    if has_members and not _lets_offsets_expire(image, live, group_id):
+    read = _read_for_certain(image, live, group_id) if has_members else frozenset()
+    if read is None:
         return []
     empty_since_ms = (
         UNKNOWN if has_members or metadata is None or not metadata.protocol_type else metadata.state_timestamp_ms
@@ -80,9 +81,8 @@ def expired_offsets(
     tombstones: list[GroupsRecord] = []
     kept = 0
     for topic, partitions in image.offsets_of(group_id).items():
-        subscribed = has_members and is_subscribed(image, live, group_id, topic)
         for partition, committed in partitions.items():
-            if not subscribed and _has_expired(committed, empty_since_ms, retention_ms, wall_ms):
+            if topic not in read and _has_expired(committed, empty_since_ms, retention_ms, wall_ms):
                 tombstones.append(OffsetRecord(group_id, topic, partition, None))
             else:
                 kept += 1
@@ -116,11 +116,11 @@ def offset_tombstones(image: Image, group_id: str, topic: str, partitions: Itera
     return [OffsetRecord(group_id, topic, partition, None) for partition in partitions if partition in committed]
 
 
-def _lets_offsets_expire(image: Image, live: ClassicGroup | None, group_id: str) -> bool:
-    """Whether a group with members is settled, and known to read only some topics."""
-    if live is None or live.state is not State.STABLE or group_id not in image.groups:
-        return False
-    return subscribed_topics(image.groups[group_id]) is not None
+def _read_for_certain(image: Image, live: ClassicGroup | None, group_id: str) -> frozenset[str] | None:
+    """The topics that a group with members reads, if it is settled and that can be known; asked only if it matters."""
+    if live is None or live.state is not State.STABLE or not image.offsets_of(group_id):
+        return None
+    return subscribed_topics(image.groups[group_id]) if group_id in image.groups else None
 
 
 def _has_expired(committed: CommittedOffset, empty_since_ms: int, retention_ms: int, wall_ms: int) -> bool:

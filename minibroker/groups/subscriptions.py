@@ -18,6 +18,9 @@ from minibroker.protocol.errors import ProtocolError
 CONSUMER: Final = "consumer"
 """The protocol type of Kafka's consumers."""
 
+MAX_NAMES: Final = 200_000
+"""What the members of a group may name in all before the broker gives up on reading it: some tenths of a second."""
+
 _VERSION_BYTES: Final = 2
 
 
@@ -26,9 +29,11 @@ def subscribed_topics(group: GroupMetadata) -> frozenset[str] | None:
     if group.protocol_type != CONSUMER or (group.members and group.protocol is None):
         return None
     topics: set[str] = set()
+    left = MAX_NAMES
     try:
-        for member in group.members:
-            subscription, _ = decode(ConsumerProtocolSubscription, 0, memoryview(member.subscription), _VERSION_BYTES)
+        for said in {member.subscription for member in group.members}:
+            subscription, _ = decode(ConsumerProtocolSubscription, 0, memoryview(said), _VERSION_BYTES, left)
+            left -= len(subscription.topics)
             topics.update(subscription.topics)
     except ProtocolError:
         return None

@@ -18,32 +18,45 @@ from minibroker.protocol.messages.offset_delete import (
 
 
 def handle(request: OffsetDeleteRequest, context: RequestContext) -> AfterFlush:
-    """Delete what may be deleted. Raises the errors that concern the whole group."""
-    coordinator = context.services.coordinator
-    coordinator.check_available(request.group_id)
-    coordinator.machine.check_offset_deletion(request.group_id)
-    topics = [_delete(request.group_id, topic, context) for topic in request.topics]
-    return AfterFlush(OffsetDeleteResponse(topics=topics), coordinator.ticket(request.group_id))
-
-
-def _delete(group_id: str, topic: OffsetDeleteRequestTopic, context: RequestContext) -> OffsetDeleteResponseTopic:
-    services = context.services
-    known = services.catalog.topics.get(topic.name)
-    count = 0 if known is None else len(known.partitions)
-    wanted = [partition.partition_index for partition in topic.partitions]
+    """Delete what may be deleted, all of it or nothing. Raises the errors that concern the whole group."""
+    coordinator, group_id = context.services.coordinator, request.group_id
+    coordinator.check_available(group_id)
+    coordinator.machine.check_offset_deletion(group_id)
+    read = coordinator.machine.topics_read(group_id)
+    stay = [read is None or topic.name in read for topic in request.topics]
+    tombstones = [
+        tombstone
+        for topic, stays in zip(request.topics, stay, strict=True)
+        if not stays
+        for tombstone in coordinator.machine.delete_offsets(group_id, topic.name, _existing(topic, context))
+    ]
     code = ErrorCode.NONE
     try:
-        existing = [index for index in wanted if 0 <= index < count]
-        services.coordinator.append(services.coordinator.machine.delete_offsets(group_id, topic.name, existing))
+        coordinator.append(tombstones)
     except KafkaError as error:
         code = error.code
+    topics = [
+        _tell(topic, ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC if stays else code, context)
+        for topic, stays in zip(request.topics, stay, strict=True)
+    ]
+    return AfterFlush(OffsetDeleteResponse(topics=topics), coordinator.ticket(group_id))
+
+
+def _existing(topic: OffsetDeleteRequestTopic, context: RequestContext) -> set[int]:
+    known = context.services.catalog.topics.get(topic.name)
+    present = range(0 if known is None else len(known.partitions))
+    return {partition.partition_index for partition in topic.partitions if partition.partition_index in present}
+
+
+def _tell(topic: OffsetDeleteRequestTopic, code: ErrorCode, context: RequestContext) -> OffsetDeleteResponseTopic:
+    existing = _existing(topic, context)
     return OffsetDeleteResponseTopic(
         name=topic.name,
         partitions=[
             OffsetDeleteResponsePartition(
-                partition_index=index,
-                error_code=code if 0 <= index < count else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
+                partition_index=partition.partition_index,
+                error_code=code if partition.partition_index in existing else ErrorCode.UNKNOWN_TOPIC_OR_PARTITION,
             )
-            for index in wanted
+            for partition in topic.partitions
         ],
     )

@@ -379,6 +379,28 @@ async def test_offsets_that_are_read_stay(autojump_clock: MockClock) -> None:
         assert await rig.committed() == {("t", 0): 1}
 
 
+async def test_subscriptions_are_read_once_for_all_topics(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a deletion, however many topics it names: members may subscribe to a hundred thousand."""
+    looked = []
+    monkeypatch.setattr(
+        "minibroker.groups.offsets.subscribed_topics", lambda group: looked.append(group) or frozenset(["t"])
+    )
+    async with open_rig() as rig:
+        joined = await member(rig)
+        await rig.commit(1, **of(joined))
+        request = OffsetDeleteRequest(
+            group_id="g", topics=[topic for n in range(50) for topic in deleting("g", "t", n).topics]
+        )
+        request.topics += deleting("g", "u", 0).topics
+        response = await rig.call(request, 0)
+        assert len(looked) == 1
+        codes = [topic.partitions[0].error_code for topic in response.topics]
+        unknown = ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
+        assert codes == [ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC] * 4 + [unknown] * 47
+
+
 @pytest.mark.parametrize(("group_id", "error"), [("", InvalidGroupId), ("none", GroupIdNotFound)])
 async def test_errors_of_the_whole_deletion_are_raised(
     autojump_clock: MockClock, group_id: str, error: type[Exception]
