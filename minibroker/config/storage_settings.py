@@ -51,8 +51,8 @@ class StorageSettings:
     )
     minibroker_scrub_bytes_per_second: int = long(
         8388608,
-        "How fast what nobody has read since the start is looked through for damage, in the background. 0 leaves it "
-        "to the readers.",
+        "How fast what nobody has read since the start is looked through for damage, in the background, and once a week "
+        "everything. 0 leaves it to the readers.",
         at_least=0,
     )
     minibroker_disk_reserve_bytes: int = long(

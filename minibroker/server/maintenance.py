@@ -17,7 +17,7 @@ import trio
 from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_overdue
 from minibroker.storage.errors import StorageError, SyncFailed
 from minibroker.storage.removal import remove_directory
-from minibroker.storage.scrub import next_unchecked
+from minibroker.storage.scrub import forget_checks, next_unchecked
 from minibroker.topics.opening import Data
 from minibroker.topics.partition import Partition
 
@@ -38,6 +38,8 @@ PRODUCERS_PART = 100
 """Of all producers that may be remembered, one partition may have this part."""
 SCRUB_INTERVAL_MS = 60_000
 SCRUB_PIECE_BYTES = 1 << 20
+SCRUB_AGAIN_S = 7 * 86_400
+"""What was good a week ago is checked again, by the scrub or by whoever reads it first."""
 
 
 @attrs.define(eq=False)
@@ -51,6 +53,8 @@ class Maintenance:
     """How many one of them may."""
     _not_retained: set[Partition] = attrs.field(factory=set)
     """Those where retention has failed the last time."""
+    _scrubbed_at: float = attrs.field(factory=trio.current_time)
+    """When everything was last to be checked."""
     _saving: trio.Lock = attrs.field(factory=trio.Lock)
     """Of the checkpoint file, which a compaction saves too."""
 
@@ -195,7 +199,10 @@ class Maintenance:
                 removals.remove(hidden)
 
     async def scrub(self) -> None:
-        """Check once what nobody has read since the start, at a bounded rate: damage is found before a reader needs it."""
+        """Check what nobody has read of late, at a bounded rate: damage is found before a reader needs it."""
+        if trio.current_time() - self._scrubbed_at >= SCRUB_AGAIN_S:
+            self._scrubbed_at = trio.current_time()
+            await self._for_each(lambda partition: forget_checks(partition.log))
         pause_s = SCRUB_PIECE_BYTES / self.data.settings.minibroker_scrub_bytes_per_second
         for partition in tuple(self.data.catalog.partitions()):
             try:

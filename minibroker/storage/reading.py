@@ -39,7 +39,7 @@ class FileSlice:
     base_offset: int
     segment: Segment
     expectation: Expectation | None
-    """What to check it against; None if every batch in it was written or checked in this life of the process."""
+    """What to check it against; None if every batch in it was written or checked of late."""
 
     @property
     def checked(self) -> bool:

@@ -1,6 +1,6 @@
-"""Looking for damage before a reader finds it: what nobody has checked since the start, piece by piece.
+"""Looking for damage before a reader finds it: what nobody has checked of late, piece by piece.
 
-Readers check what they read; a scrub checks the rest. Whoever runs it decides how fast:
+Readers check what they read for the first time; a scrub checks the rest. Whoever runs it decides how fast:
 
     while (piece := next_unchecked(log, max_bytes)) is not None:
         found = await run_in_thread(piece.find_damage)
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def next_unchecked(log: "Log", max_bytes: int) -> FileSlice | None:
-    """Durable batches of one segment that were neither written nor checked in this life; None if there are none left.
+    """Durable batches of one segment that were neither written nor checked of late; None if there are none left.
 
     About `max_bytes`, and then up to the next entry of the index.
     """
@@ -32,6 +32,12 @@ def next_unchecked(log: "Log", max_bytes: int) -> FileSlice | None:
         if position < end_position:
             return _piece(log, segment, position, min(position + max_bytes, end_position), end_position)
     return None
+
+
+def forget_checks(log: "Log") -> None:
+    """Have everything checked again: what was good when it was written or read may have rotted since."""
+    for segment in log.segments:
+        segment.checked.clear()
 
 
 def _first_unchecked(log: "Log", segment: Segment) -> int:

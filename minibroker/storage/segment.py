@@ -39,7 +39,7 @@ class Segment:
     offset_index: OffsetIndex = attrs.field()
     time_index: TimeIndex = attrs.field()
     checked: list[tuple[int, int]] = attrs.field(factory=list)
-    """Ranges of positions whose batches were written or checked in this life, sorted and disjoint."""
+    """Ranges of positions whose batches were written or checked of late, sorted and disjoint."""
     in_use: bool = False
     """Whether somebody looked something up since the last `release` was considered."""
     has_anchors: bool = True
@@ -150,7 +150,7 @@ class Segment:
         )
 
     def is_checked(self, position: int, end_position: int) -> bool:
-        """Whether every batch of a range was checked in this life of the process."""
+        """Whether every batch of a range was written or checked of late."""
         return any(start <= position and end_position <= end for start, end in self.checked)
 
     def mark_checked(self, position: int, end_position: int) -> None:
