@@ -75,7 +75,10 @@ class NetworkSettings:
         at_least=1,
     )
     minibroker_write_timeout_ms: int = long(
-        30000, "A client that takes nothing of its answer for this long is cut off.", at_least=1
+        30000,
+        "A client that has the broker wait with its answers, and takes less than 4 KiB a second of them over this long, "
+        "is cut off.",
+        at_least=1,
     )
     minibroker_shutdown_timeout_ms: int = long(
         700,

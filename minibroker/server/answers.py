@@ -8,6 +8,7 @@ does not read).
 from __future__ import annotations
 
 import logging
+import math
 from collections import deque
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ import attrs
 import trio
 
 from minibroker.server.dispatch import Sendable, Waiting
+from minibroker.server.limits import Limits
 from minibroker.server.outbox import Outbox
 from minibroker.server.transport import Transport
 from minibroker.storage.errors import StorageError
@@ -35,7 +37,7 @@ class Answers:
 
     transport: Transport
     flusher: Flusher
-    write_deadline_s: float
+    limits: Limits
     hang_up: Callable[[], None]
     """End the connection: nothing can be sent any more."""
     progressed: Callable[[], None]
@@ -44,7 +46,10 @@ class Answers:
     """When the peer last took something that it had kept waiting, on the monotonic clock."""
     _queue: deque[Answer] = attrs.field(factory=deque)
     _queued_bytes: int = 0
-    """Memory of the answers that are encoded and not yet in the outbox."""
+    """Memory of the answers that are encoded and not yet in the outbox, and of the requests that wait behind another.
+
+    The first that waits is not counted: consumers poll all the time, and what one request takes is limited.
+    """
     _outbox: Outbox = attrs.field(init=False)
     _awaited_round: int = 0
     """The flush round that will call us back."""
@@ -52,6 +57,10 @@ class Answers:
     """Whether the writer task is at work: then nobody else sends."""
     _writer_work: trio.Event = attrs.field(factory=trio.Event)
     _lost: bool = False
+    _kept_waiting_since: float = math.inf
+    """When the peer began to have us wait with what is in the outbox, on the monotonic clock; never when it does not."""
+    _sent_before: int = 0
+    """What had been sent then."""
 
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self.transport, self.flusher.wait_turn)
@@ -67,26 +76,43 @@ class Answers:
 
     @property
     def unsent_bytes(self) -> int:
-        """Memory that answers take."""
+        """Memory that answers take, and requests that wait behind another."""
         return self._queued_bytes + self._outbox.held_bytes
 
     def add(self, answer: Answer) -> None:
         """Queue the answer of the next request, and send what stands ready."""
-        self._queue.append(answer)
-        if isinstance(answer, Sendable):
+        if self._queue or isinstance(answer, Sendable):
             self._queued_bytes += answer.held_bytes
+        else:
+            answer.held_bytes = 0
+        self._queue.append(answer)
         if not self._writing:
             self.send_ready()
 
-    def close(self) -> None:
-        """Forget what was not answered, at once: whoever counts memory does so too."""
+    def lose(self) -> None:
+        """Send nothing more, and give back what the answers take: the connection is about to end."""
         self._lost = True
+        self._outbox.close()
+        for answer in self._queue:
+            answer.held_bytes = 0
+            if isinstance(answer, Sendable):
+                answer.parts = []
+        self._queued_bytes = 0
+
+    def close(self) -> None:
+        """Forget what was not answered."""
+        self.lose()
         for answer in self._queue:
             if isinstance(answer, Waiting):
                 answer.close()
         self._queue.clear()
-        self._queued_bytes = 0
-        self._outbox.close()
+
+    def crawls(self, now: float) -> bool:
+        """Whether the peer has us wait, and takes what it gets more slowly than it may while memory is short."""
+        taken = self._outbox.sent_bytes - self._sent_before
+        limits = self.limits
+        least_per_s = max(limits.pressed_bytes_per_s, self._outbox.held_bytes / limits.pressed_drain_s)
+        return now - self._kept_waiting_since > limits.pressed_s + taken / least_per_s
 
     def send_ready(self) -> None:
         """Send what stands ready at the head of the queue; leave to the writer what has to wait."""
@@ -143,21 +169,33 @@ class Answers:
             while self._writing:
                 await self._send_outbox()
                 if self._queue and isinstance(head := self._queue[0], Waiting):
+                    self._queued_bytes -= head.held_bytes
+                    head.held_bytes = 0
                     self._queue[0] = answer = await head.wait()
                     self._queued_bytes += answer.held_bytes
                 self._writing = False
                 self.send_ready()
 
     async def _send_outbox(self) -> None:
-        if self._outbox.send_nowait():
+        outbox, patience_s = self._outbox, self.limits.write_deadline_s
+        if outbox.send_nowait():
             return
-        with trio.move_on_after(self.write_deadline_s) as scope:
-            sent = False
-            while not sent:
-                self.progressed()
-                await self._outbox.wait_sendable()
-                self.last_sent = trio.current_time()
-                scope.deadline = self.last_sent + self.write_deadline_s
-                sent = self._outbox.send_nowait()
-        if scope.cancelled_caught:
-            raise PeerTooSlow(f"it took nothing of its answers for {self.write_deadline_s:g} s")
+        self._sent_before, self._kept_waiting_since = outbox.sent_bytes, trio.current_time()
+        least_bytes = int(patience_s * self.limits.min_taken_bytes_per_s)
+        due_bytes, deadline = outbox.sent_bytes + least_bytes, self._kept_waiting_since + patience_s
+        sent = False
+        while not sent:
+            self.progressed()
+            began, is_peers = trio.current_time(), outbox.waits_for_peer
+            with trio.move_on_at(deadline if is_peers else math.inf) as scope:
+                await outbox.wait_sendable()
+            if scope.cancelled_caught:
+                raise PeerTooSlow(f"it took less than {least_bytes} bytes of its answers in {patience_s:g} s")
+            self.last_sent = trio.current_time()
+            if not is_peers:
+                self._kept_waiting_since += self.last_sent - began
+                deadline += self.last_sent - began
+            sent = outbox.send_nowait()
+            if outbox.sent_bytes >= due_bytes:
+                due_bytes, deadline = outbox.sent_bytes + least_bytes, self.last_sent + patience_s
+        self._kept_waiting_since = math.inf

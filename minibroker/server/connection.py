@@ -15,20 +15,19 @@ import trio
 
 from minibroker.protocol.errors import ProtocolError
 from minibroker.server.answers import Answers, PeerTooSlow
+from minibroker.server.complaints import Complaints
 from minibroker.server.dispatch import Dispatcher
 from minibroker.server.inbox import CAREFUL_FACTOR, Inbox
-from minibroker.server.limits import Limits, MemoryBudget
+from minibroker.server.limits import SMALL_BYTES, Limits, MemoryBudget, Turns
 from minibroker.server.poller import Poller, TaskPoller
 from minibroker.server.transport import Transport
 
 logger = logging.getLogger(__name__)
 
-TURN_S = 0.005
-"""A peer whose requests have taken this long lets the others in: a small one may have us visit a million records."""
 LEAST_RECEIVED_BYTES = 4096
 """However short memory is, a receive may bring this much."""
-NEGLIGIBLE_BYTES = 1024
-"""Less unsent than this is not worth the accounting."""
+NEGLIGIBLE_BYTES = 4096
+"""Less than this in answers and waiting requests is not worth the accounting: the connection itself takes more."""
 
 
 @attrs.define(eq=False)
@@ -41,6 +40,8 @@ class Connection:
     limits: Limits
     budget: MemoryBudget
     poller: Poller = attrs.field(factory=TaskPoller)
+    turns: Turns = attrs.field(factory=Turns)
+    complaints: Complaints = attrs.field(factory=Complaints)
     _last_received: float = attrs.field(factory=trio.current_time)
     _answers: Answers = attrs.field(init=False)
     _held_bytes: int = 0
@@ -54,6 +55,8 @@ class Connection:
     """Whether that has a deadline: it has one in the middle of a request."""
     _paused: bool = False
     """Whether we, not the peer, keep the rest of the present request waiting."""
+    _awaits_turn: bool = False
+    """Whether it is counted among those who do."""
     _ended: bool = False
     """Whether the peer sends no more."""
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)
@@ -63,7 +66,7 @@ class Connection:
         self._answers = Answers(
             self.transport,
             self.dispatcher.services.flusher,
-            self.limits.write_deadline_s,
+            self.limits,
             self._serving.cancel,
             self._note_progress,
         )
@@ -93,13 +96,14 @@ class Connection:
         except* AssertionError:
             raise
         except* (ProtocolError, PeerTooSlow) as group:
-            logger.warning("closed the connection of %s: %s", host, str(_first(group)))
+            self.complaints.warn("closed the connection of %s: %s", host, str(_first(group)))
         except* (OSError, trio.ClosedResourceError) as group:
             logger.debug("lost the connection of %s: %s", host, _first(group))
         except* Exception as group:
             logger.error("closed the connection of %s after an error of ours", host, exc_info=group)
         finally:
             self.transport.close()
+            self._await_turn(False)
             self._answers.close()
             self.inbox.close()
             self.budget.hold(self, 0)
@@ -112,24 +116,30 @@ class Connection:
         """The memory budget is used up: give back what is not needed, and hang up if the peer stands still on the rest."""
         self.release()
         unsent = self._answers.unsent_bytes
-        if self._held_bytes <= self.budget.share_bytes or (self._paused and not unsent):
+        unfinished = 0 if self._paused else self.inbox.unfinished_bytes
+        if (unsent if self._paused else self._held_bytes) <= self.budget.share_bytes:
             return
-        unfinished = self.inbox.unfinished_bytes
         granted = self.limits.pressed_s + unfinished / self.limits.pressed_bytes_per_s
         crawls = bool(unfinished and self._unfinished_since) and now - self._unfinished_since > granted
-        stands = now - self.last_active > self.limits.pressed_s
-        if (crawls or stands) and (unfinished or unsent):
-            logger.warning(
-                "closed the connection of %s: it stands still on %d bytes while memory is short (queued.max.request.bytes)",
-                self.transport.host,
-                self._held_bytes,
-            )
-            self._serving.cancel()
+        stands = (unfinished or unsent) and now - self.last_active > self.limits.pressed_s
+        if crawls or stands or self._answers.crawls(now):
+            self._part("it stands still on", self._held_bytes)
 
     def release(self) -> None:
         """Give memory back that holds nothing."""
         self.inbox.release()
         self._account()
+
+    def _part(self, does: str, count: int) -> None:
+        """Memory is short, and the peer is at fault: give back at once what its answers take, and hang up."""
+        self.complaints.warn(
+            "closed the connection of %s: %s %d bytes while memory is short (queued.max.request.bytes)",
+            self.transport.host,
+            does,
+            count,
+        )
+        self._answers.lose()
+        self._serving.cancel()
 
     # -- taking requests without a wait
 
@@ -147,7 +157,9 @@ class Connection:
         """Start the requests that are received; False if some are left because something has to wait."""
         if self.inbox.held_bytes:
             self._account()
-        turn_end = self._last_received + TURN_S
+        if self._awaits_turn:
+            self._await_turn(False)
+        turn_end = self._last_received + self.turns.length_s
         paused = self._must_pause()
         while not paused:
             frame = self.inbox.next_frame()
@@ -157,9 +169,17 @@ class Connection:
             answer = self.dispatcher.dispatch(frame, self.transport.host)
             if answer is not None:
                 self._answers.add(answer)
-            paused = trio.current_time() > turn_end or (self._answers.pending and self._must_pause())
+            if trio.current_time() > turn_end:
+                self._await_turn(True)
+                break
+            paused = self._answers.pending and self._must_pause()
         self.inbox.park()
         return False
+
+    def _await_turn(self, awaits: bool) -> None:
+        """Be counted among those who wait for their next turn, or not."""
+        self.turns.count(awaits - self._awaits_turn)
+        self._awaits_turn = awaits
 
     def _room(self) -> memoryview:
         """Where the next bytes shall be received, and how many: the fewer the shorter memory is."""
@@ -223,10 +243,13 @@ class Connection:
             self.inbox.park()
             self._account()
             if len(self._answers) >= self.limits.max_in_flight:
+                self._await_turn(False)
                 while len(self._answers) > self.limits.max_in_flight // 2:
                     await self._progress.park()
             while self._must_pause():
-                await (self._progress.park() if self._answers.unsent_bytes else self._wait_allowed())
+                self._await_turn(False)
+                full = self._answers.unsent_bytes > self.limits.max_unsent_bytes
+                await (self._progress.park() if full else self._wait_allowed())
             await trio.lowlevel.checkpoint()
             self._last_received = trio.current_time()
             if self._start_received():
@@ -259,9 +282,13 @@ class Connection:
         """Tell the budget what we hold."""
         unsent = self._answers.unsent_bytes
         held = self.inbox.held_bytes + (unsent if unsent > NEGLIGIBLE_BYTES else 0)
-        if held != self._held_bytes:
+        before, budget = self._held_bytes, self.budget
+        if held > before and budget.overrun and unsent > max(SMALL_BYTES, budget.share_bytes):
+            self._part("it asks for", held)
+            held -= unsent
+        if held != before:
             self._held_bytes = held
-            self.budget.hold(self, held)
+            budget.hold(self, held)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

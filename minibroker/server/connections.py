@@ -11,10 +11,11 @@ import attrs
 import trio
 
 from minibroker.handlers.context import Endpoint, Services
+from minibroker.server.complaints import Complaints
 from minibroker.server.connection import Connection
 from minibroker.server.dispatch import Dispatcher
 from minibroker.server.inbox import SCRATCH_BYTES, Inbox
-from minibroker.server.limits import Limits, MemoryBudget
+from minibroker.server.limits import Limits, MemoryBudget, Turns
 from minibroker.server.poller import HAS_EPOLL, EpollPoller, Poller, TaskPoller
 from minibroker.server.transport import SocketTransport, Transport
 
@@ -48,6 +49,8 @@ class Connections:
     _descriptors: int = attrs.field(factory=connection_descriptors)
     """How many connections there are descriptors for."""
     _told: bool = False
+    _turns: Turns = attrs.field(factory=Turns)
+    _complaints: Complaints = attrs.field(factory=Complaints)
     _poller: Poller = attrs.field(init=False)
     _limits: Limits = attrs.field(init=False)
     _budget: MemoryBudget = attrs.field(init=False)
@@ -83,7 +86,7 @@ class Connections:
             return
         allowed = self.services.settings.max_connections_per_ip
         if self._per_address[host] >= allowed:
-            logger.warning("refused a connection of %s: max.connections.per.ip allows %d", host, allowed)
+            self._complaints.warn("refused a connection of %s: max.connections.per.ip allows %d", host, allowed)
             sock.close()
             return
         self.start(transport, endpoint)
@@ -97,6 +100,8 @@ class Connections:
             limits=self._limits,
             budget=self._budget,
             poller=self._poller,
+            turns=self._turns,
+            complaints=self._complaints,
         )
         self._open.add(connection)
         self._per_address[transport.host] += 1

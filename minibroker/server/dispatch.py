@@ -21,6 +21,10 @@ from minibroker.storage.reading import FileSlice
 ELEMENTS_PER_PARTITION = 4
 """How many more elements a request may have for each partition that there is: one asked for and one forgotten, each in a
 topic of its own, is the most that a fetch has."""
+DECODED_FACTOR = 16
+"""How much larger than its bytes a request full of small elements becomes."""
+MOST_DECODED_BYTES = 1 << 21
+"""What its elements take at most, since they are limited; what is large beyond that is records and the like."""
 
 
 @attrs.define(eq=False)
@@ -47,6 +51,8 @@ class Waiting:
     reply: Coroutine[Any, Any, Any]
     encode: Callable[[Any], Sendable]
     refuse: Callable[[KafkaError], Any]
+    held_bytes: int
+    """About how much memory its request takes."""
 
     async def wait(self) -> Sendable:
         """Return the response when it is there."""
@@ -95,7 +101,8 @@ class Dispatcher:
         if reply is None:
             return None
         if type(reply) is CoroutineType:
-            return Waiting(reply, partial(self._encode, api=api, header=header), partial(self._error_response, api))
+            encode = partial(self._encode, api=api, header=header)
+            return Waiting(reply, encode, partial(self._error_response, api), decoded_bytes(len(frame)))
         return self._encode(reply, api, header)
 
     def _decode(self, key: ApiKey, version: int, frame: memoryview, position: int) -> Any:
@@ -127,6 +134,11 @@ class Dispatcher:
         """The one place where a Kafka error that concerns a whole request becomes its response."""
         response: Any = response_class(api.key)
         return response(error_code=error.code)
+
+
+def decoded_bytes(frame_bytes: int) -> int:
+    """About how much memory a request of that size takes at most."""
+    return frame_bytes + min(DECODED_FACTOR * frame_bytes, MOST_DECODED_BYTES)
 
 
 def _unsupported(api: Api, header: RequestHeader) -> ProtocolError:

@@ -21,17 +21,40 @@ class Limits:
     min_bytes_per_s: int = 1024
     """A peer slower than this in the middle of a request is cut."""
     write_deadline_s: float = 30.0
-    """How long a peer that takes nothing of its answers keeps its connection."""
+    """A peer that has us wait with its answers is cut when it has taken less than `min_taken_bytes_per_s` for this long."""
+    min_taken_bytes_per_s: int = 4096
     pressed_s: float = 1.0
     """How long a peer may stand still while it holds more than its share of a memory budget that is used up."""
     pressed_bytes_per_s: int = 1 << 16
-    """A peer slower than this in the middle of a request is cut then."""
+    """A peer slower than this in the middle of a request, or with the answers that it keeps waiting, is cut then."""
+    pressed_drain_s: float = 10.0
+    """So is one that would take longer than this for its answers."""
 
 
 HARD_FACTOR = 3
-"""Beyond so many limits nobody has a share."""
+"""Beyond so many limits no large answer is kept."""
 SHARES = 4
 """Over the limit, all shares together are this part of it: a buffer grows by as much at a time (see `inbox`)."""
+SMALL_BYTES = 1 << 16
+"""However many shares there are, an answer of this size is kept."""
+TURN_S = 0.005
+"""How long a peer's requests may take before others are let in: a small one may have us visit a million records."""
+LEAST_TURN_S = 0.0002
+"""The same, however many others there are: to change from one to the next takes time too."""
+
+
+@attrs.define(eq=False)
+class Turns:
+    """How long a connection's turn is: the shorter, the more of them wait for their next."""
+
+    waiting: int = 0
+    """Connections that have more requests than fitted into their last turn."""
+    length_s: float = TURN_S
+
+    def count(self, more: int) -> None:
+        """So many more wait, or fewer."""
+        self.waiting += more
+        self.length_s = max(LEAST_TURN_S, TURN_S / (1 + self.waiting))
 
 
 @attrs.define(eq=False)
@@ -39,9 +62,9 @@ class MemoryBudget:
     """Memory for unfinished requests and unsent answers of all connections together (`queued.max.request.bytes`).
 
     Over the limit a connection pauses before it takes more, but for two exceptions. Whoever holds less than its share
-    goes on, so that honest clients with small requests do not notice who fills the memory up; up to thrice the limit, for
-    nobody knows how large an answer will be. And the one that has held on longest goes on, so that the broker cannot get
-    stuck: it finishes, gives its memory back, and the next one follows.
+    goes on, so that honest clients with small requests do not notice who fills the memory up; nobody knows how large an
+    answer will be, so from thrice the limit on a large one costs its peer the connection. And the one that has held on
+    longest goes on, so that the broker cannot get stuck: it finishes, gives its memory back, and the next one follows.
     """
 
     limit_bytes: int
@@ -59,6 +82,11 @@ class MemoryBudget:
     def exceeded(self) -> bool:
         """Whether the limit is reached."""
         return self.held_bytes >= self.limit_bytes
+
+    @property
+    def overrun(self) -> bool:
+        """Whether so much is held that nothing large may come to it."""
+        return self.held_bytes >= HARD_FACTOR * self.limit_bytes
 
     @property
     def share_bytes(self) -> int:
@@ -81,7 +109,7 @@ class MemoryBudget:
         """Whether `holder` may take more."""
         if self.held_bytes < self.limit_bytes or next(iter(self._holders), holder) is holder:
             return True
-        return self.held_bytes < HARD_FACTOR * self.limit_bytes and self._holders.get(holder, 0) < self.share_bytes
+        return self._holders.get(holder, 0) < self.share_bytes
 
     async def wait_allowed(self, holder: object) -> None:
         """Return once `holder` may take more."""

@@ -31,6 +31,8 @@ class Outbox:
     """Awaited before something is read from the disk, so that syncs go first."""
     held_bytes: int = 0
     """Memory that unsent answers take; file slices take none."""
+    sent_bytes: int = 0
+    """How much is away, in all."""
     _parts: deque[Buffer | FileSlice] = attrs.field(factory=deque)
     _file_sent: int = 0
     """How much of the file slice at the head is away."""
@@ -65,10 +67,16 @@ class Outbox:
                 return False
             part = self._parts[0]
             count, more = self._send_file(part) if isinstance(part, FileSlice) else self._send_buffers()
+            self.sent_bytes += count
             if not more:
                 return False
             budget -= count
         return True
+
+    @property
+    def waits_for_peer(self) -> bool:
+        """Whether it is the peer that `send_nowait` stopped at."""
+        return not (self._cold or self._yielding)
 
     async def wait_sendable(self) -> None:
         """Wait for what `send_nowait` stopped at: the peer, the disk, or another's turn."""

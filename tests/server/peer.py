@@ -9,10 +9,11 @@ from typing import Any, cast
 import attrs
 import trio
 
+from minibroker.server.complaints import Complaints
 from minibroker.server.connection import Connection
-from minibroker.server.dispatch import Dispatcher, Sendable, Waiting
+from minibroker.server.dispatch import Dispatcher, Sendable, Waiting, decoded_bytes
 from minibroker.server.inbox import SCRATCH_BYTES, Inbox
-from minibroker.server.limits import Limits, MemoryBudget
+from minibroker.server.limits import Limits, MemoryBudget, Turns
 from minibroker.server.transport import Buffer
 from minibroker.storage.filesystem import File
 from minibroker.topics.flusher import Flusher
@@ -21,7 +22,7 @@ MAX_FRAME_BYTES = 100 << 20
 LIMITS = Limits(max_frame_bytes=MAX_FRAME_BYTES, max_in_flight=10)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Peer:
     """Both ends of a connection. The peer sends with `send`, and takes answers out of `window_bytes` with `take`."""
 
@@ -103,7 +104,7 @@ Handler = Callable[[bytes], bytes | tuple[bytes, int] | Any]
 """(frame) -> an answer, an answer and its flush ticket, a coroutine that returns an answer, or None."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Bench:
     """Connections that share a budget, a flusher and a handler."""
 
@@ -112,12 +113,22 @@ class Bench:
     budget: MemoryBudget = attrs.field(factory=lambda: MemoryBudget(1 << 30))
     flusher: Flusher = attrs.field(factory=lambda: Flusher(cast(Any, None)))
     scratch: memoryview = attrs.field(factory=lambda: memoryview(bytearray(SCRATCH_BYTES)))
+    turns: Turns = attrs.field(factory=Turns)
+    complaints: Complaints = attrs.field(factory=Complaints)
     connections: list[Connection] = attrs.field(factory=list)
 
     def connection(self, peer: Peer) -> Connection:
         dispatcher = SimpleNamespace(services=SimpleNamespace(flusher=self.flusher), dispatch=self._dispatch)
         inbox = Inbox(self.scratch, self.limits.max_frame_bytes)
-        connection = Connection(peer, cast(Dispatcher, dispatcher), inbox, self.limits, self.budget)
+        connection = Connection(
+            transport=peer,
+            dispatcher=cast(Dispatcher, dispatcher),
+            inbox=inbox,
+            limits=self.limits,
+            budget=self.budget,
+            turns=self.turns,
+            complaints=self.complaints,
+        )
         self.connections.append(connection)
         return connection
 
@@ -129,7 +140,7 @@ class Bench:
             return Sendable.of([answer])
         if isinstance(answer, tuple):
             return Sendable.of([answer[0]], answer[1])
-        return Waiting(answer, lambda done: Sendable.of([done]), lambda error: error)
+        return Waiting(answer, lambda done: Sendable.of([done]), lambda error: error, decoded_bytes(len(frame)))
 
     async def run_relieving(self) -> None:
         """What `Connections.run_relieving` does."""

@@ -15,7 +15,7 @@ import trio.testing
 
 from minibroker.protocol.errors import ProtocolError
 from minibroker.server import inbox
-from minibroker.server.limits import MemoryBudget
+from minibroker.server.limits import LEAST_TURN_S, MemoryBudget, Turns
 from tests.server.peer import LIMITS, Bench, Peer
 
 MIB = 1 << 20
@@ -106,23 +106,42 @@ async def test_a_slow_reader_is_cut_and_holds_a_bounded_buffer(
     assert bench.budget.held_bytes <= 2 * MIB
     await peer.wait_closed()
     assert trio.current_time() == pytest.approx(LIMITS.write_deadline_s, abs=1)
-    assert "took nothing" in caplog.text
+    assert "took less than 122880 bytes of its answers in 30 s" in caplog.text
     assert bench.budget.held_bytes == 0
 
 
 async def test_a_reader_that_takes_its_time_gets_everything(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
-    """Slow is not dead: as long as it takes something before each deadline."""
+    """Slow is not dead: as long as it takes the least that it has to before each deadline, all at once or by and by."""
+    least_bytes = int(LIMITS.min_taken_bytes_per_s * LIMITS.write_deadline_s)
+    for portions in (1, 20):
+        peer = Peer(window_bytes=least_bytes // portions + 1)
+        nursery.start_soon(Bench(lambda frame: frame * (5 * least_bytes)).connection(peer).run)
+        for content in (b"a", b"b"):
+            peer.send_frame(content)
+        received = b""
+        while len(received) < 10 * least_bytes:
+            await trio.sleep((LIMITS.write_deadline_s - 1) / portions)
+            assert not peer.closed
+            received += peer.take()
+        assert received == b"a" * (5 * least_bytes) + b"b" * (5 * least_bytes)
+
+
+async def test_a_byte_now_and_then_is_not_taking(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reader that takes something all the time, and too little, is cut as one that takes nothing is."""
     peer = Peer(window_bytes=1000)
-    nursery.start_soon(Bench(lambda frame: frame * 20_000).connection(peer).run)
-    for content in (b"a", b"b"):
-        peer.send_frame(content)
-    received = b""
-    while len(received) < 40_000:
-        await trio.sleep(LIMITS.write_deadline_s - 1)
-        received += peer.take()
-    assert received == b"a" * 20_000 + b"b" * 20_000
+    nursery.start_soon(Bench(lambda frame: bytes(MIB)).connection(peer).run)
+    peer.send_frame(b"x")
+    for _ in range(200):
+        await trio.sleep(1)
+        if peer.closed:
+            break
+        peer.take()
+    assert trio.current_time() <= LIMITS.write_deadline_s + 2
+    assert "took less than" in caplog.text
 
 
 async def test_only_so_many_requests_are_in_flight(
@@ -388,3 +407,204 @@ async def test_a_closed_connection_keeps_no_memory_until_garbage_is_collected(
     await peer.wait_closed()
     await settle()
     assert [made() for made in Traced.made] == [None] * len(Traced.made)
+
+
+async def test_requests_that_wait_behind_another_are_counted(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Decoded, they are much larger than they came: few of them are read before the first is answered, then the others."""
+    started = 0
+    go_on = trio.Event()
+
+    async def poll() -> bytes:
+        await go_on.wait()
+        return b"."
+
+    def handle(frame: bytes) -> object:
+        nonlocal started
+        started += 1
+        return poll()
+
+    bench = Bench(handle, limits=attrs.evolve(LIMITS, max_in_flight=500), budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    peers = [Peer(), Peer()]
+    for peer in peers:
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(b"a poll")
+    await settle()
+    assert bench.budget.held_bytes == 0
+    for _ in range(400):
+        peers[0].send_frame(bytes(MIB // 10))
+    await settle()
+    assert started <= 4
+    assert bench.budget.held_bytes > MIB
+    go_on.set()
+    await settle()
+    assert [peer.take() for peer in peers] == [b"." * 401, b"."]
+    assert bench.budget.held_bytes <= MIB // 2
+
+
+async def test_whoever_queues_requests_gives_way_when_memory_is_short(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Those who fill the memory with requests that wait are cut; who waits for one, however large, is not."""
+
+    async def poll() -> bytes:
+        await trio.sleep_forever()
+        return b""
+
+    bench = Bench(
+        lambda frame: frame if frame == b"honest" else poll(),
+        limits=attrs.evolve(LIMITS, max_in_flight=500),
+        budget=MemoryBudget(10 * MIB),
+    )
+    nursery.start_soon(bench.run_relieving)
+    waiting, *attackers = [Peer(host=f"10.0.1.{number}") for number in range(20)]
+    for peer in (waiting, *attackers):
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(bytes(MIB))
+    for attacker in attackers:
+        for _ in range(400):
+            attacker.send_frame(bytes(MIB // 20))
+    honest = Peer(window_bytes=MIB)
+    nursery.start_soon(bench.connection(honest).run)
+    await settle()
+    assert bench.budget.exceeded
+    while bench.budget.exceeded:
+        honest.send_frame(b"honest")
+        await settle()
+        assert honest.take() == b"honest"
+        await trio.sleep(0.1)
+    assert trio.current_time() < 60
+    assert sum(attacker.closed for attacker in attackers) > 0
+    assert not waiting.closed
+
+
+async def test_whom_we_hold_back_is_not_cut_for_that(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Half a request that we do not take the rest of, behind an answer that waits for the disk, is nobody's fault."""
+    bench = Bench(lambda frame: (frame, 1), budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    held = Peer(host="10.0.1.1")
+    for peer in (Peer(window_bytes=10), held):
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(bytes(9 * MIB) if peer is not held else bytes(MIB // 2))
+        await settle()
+    held.send((4 * MIB).to_bytes(4, "big") + bytes(2 * MIB))
+    await settle()
+    assert bench.budget.exceeded
+    await trio.sleep(LIMITS.pressed_s / 2)
+    held.send(bytes(2 * MIB))
+    await trio.sleep(10 * LIMITS.pressed_s)
+    assert not held.closed
+
+
+async def test_who_takes_a_huge_answer_slowly_stops_nobody(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Beyond every limit an honest client is answered at once, and the other has to take what it holds in some seconds."""
+    bench = Bench(lambda frame: bytes(40 * MIB) if frame == b"x" else frame, budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    attacker, honest = Peer(window_bytes=MIB // 10, host="10.0.1.1"), Peer()
+    other = Peer(window_bytes=10, host="10.0.1.2")
+    for peer in (other, attacker, honest):
+        nursery.start_soon(bench.connection(peer).run)
+    other.send_frame(bytes(MIB // 2))
+    await settle()
+    attacker.send_frame(b"x")
+    for _ in range(100):
+        honest.send_frame(b"honest")
+        before = trio.current_time()
+        await settle()
+        assert honest.take() == b"honest"
+        assert trio.current_time() == before
+        attacker.take()
+        await trio.sleep(0.1)
+    assert attacker.closed
+    assert not bench.budget.exceeded
+    assert "10.0.0.1" not in caplog.text
+
+
+async def test_a_peer_that_takes_a_huge_answer_quickly_gets_it(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Also while memory is short by that."""
+    bench = Bench(lambda frame: bytes(40 * MIB), budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    peer = Peer(window_bytes=MIB)
+    nursery.start_soon(bench.connection(peer).run)
+    peer.send_frame(b"x")
+    received = 0
+    while received < 40 * MIB:
+        await trio.sleep(0.1)
+        received += len(peer.take())
+        assert not peer.closed
+    assert received == 40 * MIB
+
+
+async def test_large_answers_are_not_kept_beyond_every_limit(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A hundred peers ask for 4 MiB each in one breath: thrice the limit and one answer, and small ones are answered."""
+    most = 0
+
+    def handle(frame: bytes) -> bytes:
+        nonlocal most
+        most = max(most, bench.budget.held_bytes)
+        return bytes(4 * MIB) if frame == b"x" else frame
+
+    bench = Bench(handle, budget=MemoryBudget(10 * MIB))
+    attackers = [Peer(window_bytes=10, host=f"10.0.1.{number}") for number in range(100)]
+    honest = Peer()
+    for peer in (*attackers, honest):
+        nursery.start_soon(bench.connection(peer).run)
+    await settle()
+    for attacker in attackers:
+        attacker.send_frame(b"x")
+    await settle()
+    honest.send_frame(bytes(50_000))
+    await settle()
+    assert len(honest.take()) == 50_000
+    assert 30 * MIB <= most <= 34 * MIB
+    assert not honest.closed
+    assert [attacker.closed for attacker in attackers].count(False) <= 8
+
+
+async def test_many_that_send_all_the_time_leave_others_their_turn(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A turn is the shorter the more want one: three hundred peers delay another by one request each at a time, not by six."""
+    handled: list[bytes] = []
+
+    def handle(frame: bytes) -> bytes:
+        handled.append(frame)
+        autojump_clock.jump(0.001)
+        if frame == b"light" and handled.count(frame) < 5:
+            light.send_frame(frame)
+        return frame
+
+    bench = Bench(handle)
+    heavy, light = [Peer() for _ in range(300)], Peer()
+    for peer in (*heavy, light):
+        nursery.start_soon(bench.connection(peer).run)
+        for _ in range(20 if peer in heavy else 1):
+            peer.send_frame(b"heavy" if peer in heavy else b"light")
+    await settle()
+    assert handled.count(b"heavy") == 300 * 20
+    places = [place for place, frame in enumerate(handled) if frame == b"light"]
+    assert len(places) == 5
+    assert max(later - earlier for earlier, later in zip([0, *places], places, strict=False)) <= 1000
+    assert bench.turns.waiting == 0
+
+
+async def test_a_peer_alone_has_a_long_turn(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:
+    """Turns cost time too, so they are short only where there are others."""
+    turns = Turns()
+    alone = turns.length_s
+    turns.count(3)
+    assert turns.length_s == pytest.approx(alone / 4)
+    turns.count(1000)
+    assert turns.length_s == LEAST_TURN_S
+    turns.count(-1003)
+    assert turns.length_s == alone

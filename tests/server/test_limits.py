@@ -29,6 +29,17 @@ async def test_over_the_limit_only_the_longest_holder_goes_on(autojump_clock: tr
     assert budget.held_bytes == 80
 
 
+def test_who_holds_nothing_goes_on_whatever_others_hold() -> None:
+    """However far beyond the limit: it is not at fault."""
+    budget = MemoryBudget(100)
+    first, second, third = object(), object(), object()
+    budget.hold(first, 1)
+    budget.hold(second, 10_000)
+    assert budget.overrun
+    assert budget.allows(third)
+    assert not budget.allows(second)
+
+
 def test_holding_is_counted_once() -> None:
     """A holder's amount replaces its earlier one."""
     budget = MemoryBudget(100)
