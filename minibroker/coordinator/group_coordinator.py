@@ -226,7 +226,20 @@ class GroupCoordinator:
     async def _run_expiry(self) -> None:
         while True:
             await trio.sleep(self.settings.offsets_retention_check_interval_ms / 1000)
-            self._append_or_log(self.machine.expire_offsets(self.clock.retention_now_ms()))
+            await self._expire_offsets(self.clock.retention_now_ms())
+
+    async def _expire_offsets(self, wall_ms: int) -> None:
+        """Look at all groups, with a turn for others after so many offsets."""
+        looked_at = 0
+        tombstones: list[GroupsRecord] = []
+        for group_id in self.machine.group_ids():
+            tombstones += self.machine.expire_offsets(group_id, wall_ms)
+            looked_at += 1 + sum(map(len, self.machine.image.offsets_of(group_id).values()))
+            if looked_at >= RECORDS_PER_TURN:
+                self._append_or_log(tombstones)
+                looked_at, tombstones = 0, []
+                await trio.lowlevel.checkpoint()
+        self._append_or_log(tombstones)
 
     def _delete_offsets_of(self, topic: Topic) -> None:
         self._undeleted |= not self._append_or_log(topic_tombstones(self.machine.image, topic.name))

@@ -6,6 +6,7 @@ on each other, so that any order of them, and a log compacted in any way, lead t
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Final
 
@@ -18,8 +19,9 @@ TopicOffsets = dict[str, dict[int, CommittedOffset]]
 
 
 GROUP_BYTES: Final = 500
+TOPIC_BYTES: Final = 250
 OFFSET_BYTES: Final = 250
-"""Of memory, measured; a group's first offset takes more, which its group makes up for."""
+"""Of memory, measured: for a group, for each topic of which it has committed offsets, and for each of these."""
 
 
 @attrs.define
@@ -28,6 +30,8 @@ class Image:
 
     groups: dict[str, GroupMetadata] = attrs.Factory(dict)
     offsets: dict[str, TopicOffsets] = attrs.Factory(dict)
+    committers: dict[str, dict[str, None]] = attrs.Factory(dict)
+    """By topic, the groups that have committed offsets of it: when it is deleted, no others need be looked at."""
     size_bytes: int = attrs.field(default=0, eq=False)
     """About how much memory all this takes."""
 
@@ -56,7 +60,10 @@ class Image:
                 self.size_bytes += GROUP_BYTES
             partitions = topics.get(record.topic)
             if partitions is None:
-                partitions = topics[record.topic] = {}
+                topic = sys.intern(record.topic)  # one text for all groups
+                partitions = topics[topic] = {}
+                self.committers.setdefault(topic, {})[record.group_id] = None
+                self.size_bytes += TOPIC_BYTES
             old = partitions.get(record.partition)
             self.size_bytes += len(record.value.metadata) + (OFFSET_BYTES if old is None else -len(old.metadata))
             partitions[record.partition] = record.value
@@ -72,7 +79,10 @@ class Image:
         self.size_bytes -= OFFSET_BYTES + len(old.metadata)
         # Nothing empty stays behind: an image says the same whether an offset is gone or never was.
         if not partitions:
-            del topics[topic]
+            del topics[topic], self.committers[topic][group_id]
+            self.size_bytes -= TOPIC_BYTES
+            if not self.committers[topic]:
+                del self.committers[topic]
         if not topics:
             del self.offsets[group_id]
             self.size_bytes -= GROUP_BYTES

@@ -178,13 +178,11 @@ class GroupMachine:
         """The records that delete offsets of a topic that is not read."""
         return offsets.offset_tombstones(self.image, group_id, topic, partitions)
 
-    def expire_offsets(self, wall_ms: int) -> Sequence[GroupsRecord]:
-        """The records that delete all offsets that have expired, and the groups that are left with nothing."""
-        tombstones: list[GroupsRecord] = []
-        for group_id in self.image.group_ids():
-            live = self.live.get(group_id)
-            tombstones += offsets.expired_offsets(self.image, live, group_id, self.settings, wall_ms)
-        return tombstones
+    def expire_offsets(self, group_id: str, wall_ms: int) -> Sequence[GroupsRecord]:
+        """The records that delete the offsets of a group that have expired, and the group if it is left with nothing."""
+        if group_id not in self.image:
+            return ()
+        return offsets.expired_offsets(self.image, self.live.get(group_id), group_id, self.settings, wall_ms)
 
     # What is ---------------------------------------------------------------------------------------------------------
 

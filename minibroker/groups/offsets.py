@@ -105,8 +105,8 @@ def topic_tombstones(image: Image, topic: str) -> list[GroupsRecord]:
     """All that deletes what any group has committed for `topic`."""
     return [
         OffsetRecord(group_id, topic, partition, None)
-        for group_id, topics in image.offsets.items()
-        for partition in topics.get(topic, ())
+        for group_id in image.committers.get(topic, ())
+        for partition in image.offsets[group_id][topic]
     ]
 
 

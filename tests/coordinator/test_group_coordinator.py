@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
 import trio
@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from minibroker.coordinator import group_coordinator
 from minibroker.coordinator.offsets_topic import decode_all
 from minibroker.groups.image import Image
+from minibroker.groups.machine import GroupMachine
 from minibroker.groups.records import GroupsRecord
 from minibroker.protocol.errors import CoordinatorLoadInProgress, ErrorCode
 from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
@@ -305,6 +306,38 @@ async def test_offsets_expire_by_themselves(autojump_clock: MockClock) -> None:
         assert await rig.committed() == {("t", 0): 1}
         await trio.sleep(601)
         assert await rig.committed() == {}
+        assert replayed(rig) == rig.coordinator.machine.image == Image()
+
+
+async def test_others_have_their_turn_while_offsets_expire(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many offsets, whosever they are; a group that is deleted meanwhile is not deleted again."""
+    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 4)
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        for group_id in "abcdefgh":
+            await rig.commit(1, group_id=group_id)
+        looked: list[str] = []
+        before: list[list[str]] = []
+        expire_offsets = GroupMachine.expire_offsets
+
+        async def delete_the_last() -> None:
+            before.append(list(looked))
+            rig.coordinator.delete_group("h")
+
+        def watched(machine: GroupMachine, group_id: str, wall_ms: int) -> Sequence[GroupsRecord]:
+            if not looked:
+                nursery.start_soon(delete_the_last)
+            looked.append(group_id)
+            tombstones = expire_offsets(machine, group_id, wall_ms)
+            assert bool(tombstones) == (group_id != "h")
+            return tombstones
+
+        await trio.sleep(WEEK_S - 300)
+        monkeypatch.setattr(GroupMachine, "expire_offsets", watched)
+        await trio.sleep(600)
+        assert before == [list("abcd")]
+        assert looked == list("abcdefgh")
         assert replayed(rig) == rig.coordinator.machine.image == Image()
 
 

@@ -122,7 +122,8 @@ class GroupLife(RuleBasedStateMachine):
 
     @rule()
     def expire_offsets(self) -> None:
-        for record in self.driver.machine.expire_offsets(self.driver.now_ms):
+        machine, now_ms = self.driver.machine, self.driver.now_ms
+        for record in [one for group_id in machine.group_ids() for one in machine.expire_offsets(group_id, now_ms)]:
             self.store(record)
 
     @rule()

@@ -1,13 +1,14 @@
 """Committed offsets: what is stored, what expires, what deletion takes away."""
 
 import struct
+from typing import NoReturn
 
 import attrs
 import pytest
 
 from minibroker.config.settings import BrokerSettings
 from minibroker.groups import formats
-from minibroker.groups.image import Image
+from minibroker.groups.image import Image, TopicOffsets
 from minibroker.groups.machine import GroupMachine
 from minibroker.groups.offsets import MINUTE_MS, committed_offset, topic_tombstones
 from minibroker.groups.records import (
@@ -56,7 +57,8 @@ def replay(driver: Driver, *records: GroupsRecord) -> None:
 
 def expire(driver: Driver) -> set[tuple[str, int]]:
     """Look for expired offsets; which are left?"""
-    replay(driver, *driver.machine.expire_offsets(driver.now_ms))
+    for group_id in driver.machine.group_ids():
+        replay(driver, *driver.machine.expire_offsets(group_id, driver.now_ms))
     assert driver.replayed() == driver.machine.image
     return left(driver.machine.image)
 
@@ -264,15 +266,28 @@ def test_whose_offsets_cannot_be_deleted(driver: Driver) -> None:
         driver.machine.check_offset_deletion(GROUP)
 
 
+class NotSearched(dict[str, TopicOffsets]):
+    """Offsets that are looked up by group alone."""
+
+    def items(self) -> NoReturn:
+        raise AssertionError("all groups were looked at")
+
+    __iter__ = keys = values = items  # type: ignore[assignment]
+
+
 def test_a_deleted_topic_takes_its_offsets_along() -> None:
-    """In every group, and nothing else."""
+    """In every group, and nothing else; groups that have none of it are not looked at."""
     machine = GroupMachine(SETTINGS)
     value = CommittedOffset(offset=1)
     for group_id in ("g", "h"):
         for topic in ("gone", "kept"):
             machine.replay(OffsetRecord(group_id, topic, 0, value))
-    for record in topic_tombstones(machine.image, "gone"):
+    everything, machine.image.offsets = machine.image.offsets, NotSearched(machine.image.offsets)
+    tombstones = topic_tombstones(machine.image, "gone")
+    machine.image.offsets = everything
+    for record in tombstones:
         machine.replay(record)
+    assert topic_tombstones(machine.image, "gone") == []
     assert list(machine.image.committed()) == [("g", "kept", 0, value), ("h", "kept", 0, value)]
     machine.replay(GroupRecord("g", None))
     assert "g" in machine.image
