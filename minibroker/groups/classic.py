@@ -18,7 +18,7 @@ import attrs
 from minibroker.config.group_settings import GroupSettings
 from minibroker.groups.effects import Effects
 from minibroker.groups.member import MEMBER_BYTES, Member, Protocols, Waiter, size_bytes
-from minibroker.groups.records import GroupMetadata
+from minibroker.groups.records import GroupMetadata, text_bytes
 from minibroker.groups.states import TRANSITIONS, Event, State
 from minibroker.groups.subscriptions import CONSUMER
 from minibroker.protocol.errors import ErrorCode, FencedInstanceId, UnknownMemberId
@@ -121,11 +121,11 @@ class ClassicGroup:
     def expect(self, member_id: str, deadline_ms: int) -> None:
         """Give a member id out (KIP-394), with which somebody is expected to join before the deadline."""
         self.expected[member_id] = self.schedule(deadline_ms)
-        self.size_bytes += MEMBER_BYTES + len(member_id)
+        self.size_bytes += MEMBER_BYTES + text_bytes(member_id)
 
     def _end_expecting(self, member_id: str) -> None:
         if self.expected.pop(member_id, None) is not None:
-            self.size_bytes -= MEMBER_BYTES + len(member_id)
+            self.size_bytes -= MEMBER_BYTES + text_bytes(member_id)
 
     def add(self, member: Member, protocol_type: str | None) -> None:
         """Take `member` in; the first one decides on the protocol type, and leads."""
@@ -190,7 +190,7 @@ class ClassicGroup:
         member = self.members.get(member_id or self.static_ids.get(instance_id or "", ""))
         if member is not None:
             return member.counted_bytes
-        return MEMBER_BYTES + len(member_id) if member_id in self.expected else 0
+        return MEMBER_BYTES + text_bytes(member_id) if member_id in self.expected else 0
 
     # Held requests and deadlines ------------------------------------------------------------------------------------
 

@@ -12,7 +12,14 @@ from typing import Final
 
 import attrs
 
-from minibroker.groups.records import CommittedOffset, GroupMetadata, GroupRecord, GroupsRecord, OffsetRecord
+from minibroker.groups.records import (
+    CommittedOffset,
+    GroupMetadata,
+    GroupRecord,
+    GroupsRecord,
+    OffsetRecord,
+    text_bytes,
+)
 
 TopicOffsets = dict[str, dict[int, CommittedOffset]]
 """Committed offsets by topic and partition."""
@@ -49,15 +56,15 @@ class Image:
     def replay(self, record: GroupsRecord) -> None:
         """Let `record` come true."""
         if isinstance(record, GroupRecord):
-            self.size_bytes -= _size_bytes(self.groups.pop(record.group_id, None))
+            self.size_bytes -= _size_bytes(record.group_id, self.groups.pop(record.group_id, None))
             if record.value is not None:
                 self.groups[record.group_id] = record.value
-                self.size_bytes += _size_bytes(record.value)
+                self.size_bytes += _size_bytes(record.group_id, record.value)
         elif record.value is not None:
             topics = self.offsets.get(record.group_id)
             if topics is None:
                 topics = self.offsets[record.group_id] = {}
-                self.size_bytes += GROUP_BYTES
+                self.size_bytes += GROUP_BYTES + text_bytes(record.group_id)
             partitions = topics.get(record.topic)
             if partitions is None:
                 topic = sys.intern(record.topic)  # one text for all groups
@@ -65,7 +72,7 @@ class Image:
                 self.committers.setdefault(topic, {})[record.group_id] = None
                 self.size_bytes += TOPIC_BYTES
             old = partitions.get(record.partition)
-            self.size_bytes += len(record.value.metadata) + (OFFSET_BYTES if old is None else -len(old.metadata))
+            self.size_bytes += _offset_bytes(record.value) - (0 if old is None else _offset_bytes(old))
             partitions[record.partition] = record.value
         else:
             self._forget(record.group_id, record.topic, record.partition)
@@ -76,7 +83,7 @@ class Image:
         old = partitions.pop(partition, None)
         if old is None:
             return
-        self.size_bytes -= OFFSET_BYTES + len(old.metadata)
+        self.size_bytes -= _offset_bytes(old)
         # Nothing empty stays behind: an image says the same whether an offset is gone or never was.
         if not partitions:
             del topics[topic], self.committers[topic][group_id]
@@ -85,7 +92,7 @@ class Image:
                 del self.committers[topic]
         if not topics:
             del self.offsets[group_id]
-            self.size_bytes -= GROUP_BYTES
+            self.size_bytes -= GROUP_BYTES + text_bytes(group_id)
 
     def knows(self, record: OffsetRecord) -> bool:
         """Whether there is a committed offset that `record` would replace."""
@@ -99,7 +106,16 @@ class Image:
                     yield group_id, topic, partition, committed
 
 
-def _size_bytes(metadata: GroupMetadata | None) -> int:
+def _offset_bytes(committed: CommittedOffset) -> int:
+    return OFFSET_BYTES + text_bytes(committed.metadata)
+
+
+def _size_bytes(group_id: str, metadata: GroupMetadata | None) -> int:
     if metadata is None:
         return 0
-    return GROUP_BYTES + sum(len(member.subscription) + len(member.assignment) for member in metadata.members)
+    names_bytes = 2 * text_bytes(group_id) + text_bytes(metadata.protocol_type)  # the members' are their groups'
+    return (
+        GROUP_BYTES
+        + names_bytes
+        + sum(len(member.subscription) + len(member.assignment) for member in metadata.members)
+    )

@@ -39,8 +39,10 @@ from minibroker.protocol.errors import (
     UnknownMemberId,
 )
 
-MAX_NAME_CHARACTERS = 8_000
-"""Names are stored with an int16 length in UTF-8; flexible requests could bring longer ones."""
+MAX_NAME_CHARACTERS = 1_000
+"""Of ids of groups and clients and of names of protocols: more than any has, and cheap to keep and to hash."""
+MAX_PROTOCOLS = 100
+"""Of a member; clients have one, and two while they change from one to another."""
 
 GROUP_NOT_FOUND_FROM = 9
 """The version of OffsetCommit from which a member of no group hears so."""
@@ -74,6 +76,8 @@ class GroupMachine:
             raise InvalidSessionTimeout(f"expected {shortest} to {longest} ms, found {request.session_timeout_ms}")
         if any(len(name) > MAX_NAME_CHARACTERS for name in request.texts):
             raise InvalidRequest(f"a name of more than {MAX_NAME_CHARACTERS} characters")
+        if len(request.protocols) > MAX_PROTOCOLS:
+            raise InvalidRequest(f"{len(request.protocols)} protocols, where {MAX_PROTOCOLS} may be")
         group = self._group(group_id, now_ms, effects)
         if group is None:
             if request.member_id != NO_MEMBER_ID:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from minibroker.groups.records import MemberMetadata
+from minibroker.groups.records import MemberMetadata, text_bytes
 
 Waiter = object
 """Stands for a request that is held; whoever drives the group gives it and gets it back with the answer."""
@@ -19,12 +19,16 @@ NO_ASSIGNMENT: Final = b""
 
 MEMBER_BYTES: Final = 2_000
 """Of memory for a member with short names that says nothing."""
+PROTOCOL_BYTES: Final = 250
+"""Of memory for a protocol beside its name and what is said for it."""
 
 
 def size_bytes(client_id: str, instance_id: str | None, protocols: Protocols) -> int:
     """About how much memory a member takes, its assignment not included."""
-    names_bytes = 4 * max(len(client_id), len(instance_id or ""))  # its member id is made of either, and kept thrice
-    return MEMBER_BYTES + names_bytes + sum(len(name) + len(metadata) for name, metadata in protocols)
+    # Its member id is made of either, and kept thrice.
+    names_bytes = 4 * max(text_bytes(client_id), text_bytes(instance_id or ""))
+    said_bytes = sum(PROTOCOL_BYTES + text_bytes(name) + len(metadata) for name, metadata in protocols)
+    return MEMBER_BYTES + names_bytes + said_bytes
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -13,6 +13,11 @@ UNKNOWN = -1
 """What Kafka writes for a leader epoch or a timestamp that is not known."""
 
 
+def text_bytes(text: str) -> int:
+    """How much memory the characters of a text take, at most: one that is not of ASCII alone makes all of them wide."""
+    return len(text) if text.isascii() else 4 * len(text)
+
+
 @attrs.frozen(kw_only=True)
 class MemberMetadata:
     """A member of a group as it is kept over a restart."""

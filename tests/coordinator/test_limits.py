@@ -49,6 +49,14 @@ async def test_who_says_too_much_is_turned_away(autojump_clock: trio.testing.Moc
         await works(rig, honest, 1)
 
 
+async def test_who_names_too_many_protocols_is_turned_away(autojump_clock: trio.testing.MockClock) -> None:
+    """However short they are: clients name one or two."""
+    async with open_rig() as rig:
+        protocols = [one for n in range(101) for one in saying(0, f"{n}")]
+        assert (await rig.call(joining(protocols=protocols), 9)).error_code == ErrorCode.INVALID_REQUEST
+        assert (await rig.join(protocols=protocols[:100])).error_code == ErrorCode.NONE
+
+
 async def test_member_ids_are_not_given_out_without_end(autojump_clock: trio.testing.MockClock) -> None:
     """To one who asks for them and never joins; when they have expired, there is room again."""
     async with open_rig(minibroker_group_max_bytes=MUCH) as rig:
@@ -124,4 +132,4 @@ async def test_a_long_group_id_is_refused_unread(monkeypatch: pytest.MonkeyPatch
         assert await rig.commit(1, group_id=long, **NOBODY) == ErrorCode.INVALID_GROUP_ID
         request = HeartbeatRequest(group_id=long, member_id="m", generation_id=1)
         assert (await rig.call(request, 4)).error_code == ErrorCode.INVALID_GROUP_ID
-        assert max(hashed) <= 8_000
+        assert max(hashed) <= 1_000
