@@ -26,6 +26,8 @@ class Api:
     max_version: int
     advertised_min_version: int = attrs.field(default=attrs.Factory(lambda self: self.min_version, takes_self=True))
     """The least version that ApiVersions tells of; lower than `min_version` only for Produce."""
+    in_order: bool = False
+    """Whether no later request of a connection may be started before the answer, if that has to be waited for."""
     _handle: Callable[[Any, RequestContext], Reply] | None = None
 
     @property
@@ -42,7 +44,7 @@ class Api:
 
 APIS = (
     # Librdkafka before 2.9 and others take a Produce minimum above 0 for a broker that cannot compress (KAFKA-18659).
-    Api(ApiKey.PRODUCE, 3, 11, advertised_min_version=0),
+    Api(ApiKey.PRODUCE, 3, 11, advertised_min_version=0, in_order=True),
     Api(ApiKey.FETCH, 4, 17),
     Api(ApiKey.LIST_OFFSETS, 1, 10),
     Api(ApiKey.METADATA, 0, 13),

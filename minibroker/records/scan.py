@@ -28,15 +28,24 @@ def scan_records(payload: bytes, header: BatchHeader) -> list[ScannedRecord]:
 
     Raises InvalidRecord unless they fill it exactly and their offsets rise within the range the header gives.
     """
+    (records,) = scan_pieces(payload, header, max(header.record_count, 1))
+    return records
+
+
+def scan_pieces(payload: bytes, header: BatchHeader, most: int) -> Iterator[list[ScannedRecord]]:
+    """`scan_records`, so many at a time: a million at once take 200 MB, and whoever collects garbage stops for them."""
     if header.record_count < 0:
         raise InvalidRecord(f"a batch cannot hold {header.record_count} records")
-    try:
-        records, end = _scan(payload, header)
-    except IndexError:
-        raise InvalidRecord(f"records end before the batch's count of {header.record_count}") from None
-    if end != len(payload):
-        raise InvalidRecord(f"{len(payload) - end} bytes follow the last record")
-    return records
+    end, last_delta = 0, -1
+    for first in range(0, header.record_count or 1, most):
+        try:
+            records, end = _scan(payload, header, first, min(most, header.record_count - first), end, last_delta)
+        except IndexError:
+            raise InvalidRecord(f"records end before the batch's count of {header.record_count}") from None
+        last_delta = records[-1].offset_delta if records else -1
+        if first + most >= header.record_count and end != len(payload):
+            raise InvalidRecord(f"{len(payload) - end} bytes follow the last record")
+        yield records
 
 
 def scan_times(payload: bytes, header: BatchHeader) -> Iterator[tuple[int, int]]:
@@ -68,15 +77,18 @@ def scan_times(payload: bytes, header: BatchHeader) -> Iterator[tuple[int, int]]
         raise InvalidRecord(f"records end before the batch's count of {header.record_count}") from None
 
 
-def _scan(payload: bytes, header: BatchHeader) -> tuple[list[ScannedRecord], int]:
-    """The hot loop, in the manner of `read_records`; the headers of a record are skipped unread."""
+def _scan(
+    payload: bytes, header: BatchHeader, first: int, count: int, end: int, previous: int
+) -> tuple[list[ScannedRecord], int]:
+    """The hot loop, in the manner of `read_records`; the headers of a record are skipped unread.
+
+    Scans `count` records from the one of index `first` on, which begins at `end` and follows the offset delta `previous`.
+    """
     records: list[ScannedRecord] = []
     append = records.append
     new, cls = tuple.__new__, ScannedRecord
     last_offset_delta = header.last_offset_delta
-    previous = -1
-    end = 0
-    for _ in range(header.record_count):
+    for _ in range(count):
         start = end
         length = payload[start]
         position = start + 1
@@ -117,7 +129,7 @@ def _scan(payload: bytes, header: BatchHeader) -> tuple[list[ScannedRecord], int
         has_value = (size := payload[position]) != 1
         # An odd zigzag number is negative: of a length or an offset that is an error, save -1 for null.
         if (length | offset) & 1 or position >= end or not previous < offset >> 1 <= last_offset_delta:
-            raise InvalidRecord(f"record {len(records)} does not fit its length or its place in the batch")
+            raise InvalidRecord(f"record {first + len(records)} does not fit its length or its place in the batch")
         previous = offset >> 1
         append(new(cls, (start, end, offset_position, delta >> 1 ^ -(delta & 1), previous, key, has_value)))
     return records, end

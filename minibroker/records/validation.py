@@ -5,7 +5,9 @@ it: keys (a compacted topic), timestamps that the header alone cannot vouch for,
 code, and where records are to blame `record_errors` names them (Produce v8, KIP-467).
 """
 
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import attrs
 
@@ -27,7 +29,7 @@ from minibroker.records.batch import (
 from minibroker.records.compression import Codec, codec_of
 from minibroker.records.record import read_payload
 from minibroker.records.rewrite import recompress, stamp
-from minibroker.records.scan import ScannedRecord, scan_records
+from minibroker.records.scan import ScannedRecord, scan_pieces
 
 SMALLEST_RECORD_BYTES = 7  # one byte for each of its parts
 MAX_RECORDS = 1_000_000
@@ -36,6 +38,16 @@ twenty times as many, which would cost whoever visits them minutes and gigabytes
 MAX_TIMESTAMP_MS = 2**63 - 1
 HOUR_MS = 3_600_000
 SHOWN_RECORD_ERRORS = 3
+MOST_RECORD_ERRORS = 100
+"""So many records of a batch are named: a batch of a kilobyte may have a million that are at fault."""
+PASSING_RECORDS = 5_000
+"""What may be visited in passing: it takes ten milliseconds."""
+PASSING_BYTES = 65_536
+"""What may be unpacked, or packed in another codec, in passing: the slowest level of zstd takes thirty milliseconds."""
+
+
+class Laborious(Exception):
+    """The records of a batch have to be visited or packed anew, and that would take too long to do it in passing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,26 +72,28 @@ class BatchLimits:
     codec_level: int | None = None
 
 
-def admit_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> tuple[memoryview, BatchHeader]:
+def admit_batch(
+    batch: memoryview, limits: BatchLimits, now_ms: int, *, in_passing: bool = False
+) -> tuple[memoryview, BatchHeader]:
     """Check a producer's batch and make of it what is to be stored: the same memory unless another codec is due.
 
-    Raises what `validate_batch` does, and MessageTooLarge if the batch grew too large in the other codec.
+    Raises what `validate_batch` does, and MessageTooLarge if the batch grew too large in the other codec. Safe in any
+    thread.
     """
-    header = validate_batch(batch, limits, now_ms)
+    header = validate_batch(batch, limits, now_ms, in_passing=in_passing)
     if limits.codec is None or header.codec is limits.codec:
         return batch, header
-    stored, header = recompress(
-        batch, header, limits.codec, limits.codec_level, max_bytes=limits.max_decompressed_bytes
-    )
+    with _limited(header, limits, in_passing) as most:
+        stored, header = recompress(batch, header, limits.codec, limits.codec_level, max_bytes=most)
     _check_size(len(stored), limits)
     return memoryview(stored), header
 
 
-def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> BatchHeader:
+def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int, *, in_passing: bool = False) -> BatchHeader:
     """Check one batch of a producer and return its header; `batch` must be writable, as its time may be set in place.
 
     Raises CorruptMessage (bytes damaged on the way), InvalidRecord (a batch that contradicts itself, or records that
-    are not allowed here), MessageTooLarge, InvalidTimestamp, UnsupportedCompressionType.
+    are not allowed here), MessageTooLarge, InvalidTimestamp, UnsupportedCompressionType; Laborious only `in_passing`.
     """
     header = _decode(batch)
     size_bytes = len(batch)
@@ -87,10 +101,10 @@ def validate_batch(batch: memoryview, limits: BatchLimits, now_ms: int) -> Batch
     verify_crc(batch)
     _check_header(header, size_bytes)
     if limits.compacted:
-        _check_records(batch, header, limits, _reject_keyless, InvalidRecord)
+        _check_records(batch, header, limits, _reject_keyless, InvalidRecord, in_passing)
     if limits.timestamp_type is TimestampType.LOG_APPEND_TIME:
         return stamp(batch, header, TimestampType.LOG_APPEND_TIME, now_ms)
-    return _check_timestamps(batch, header, limits, now_ms)
+    return _check_timestamps(batch, header, limits, now_ms, in_passing)
 
 
 def _decode(batch: memoryview) -> BatchHeader:
@@ -137,7 +151,9 @@ def _check_header(header: BatchHeader, size_bytes: int) -> None:
         raise InvalidRecord(f"producer {producer_id} has epoch {epoch} and sequence {sequence}")
 
 
-def _check_timestamps(batch: memoryview, header: BatchHeader, limits: BatchLimits, now_ms: int) -> BatchHeader:
+def _check_timestamps(
+    batch: memoryview, header: BatchHeader, limits: BatchLimits, now_ms: int, in_passing: bool
+) -> BatchHeader:
     """Check the producer's times. The header's maximum speaks for all records while only the latest counts.
 
     Returns the header, mended if its maximum is found to be wrong: searches by time rely on it.
@@ -156,8 +172,7 @@ def _check_timestamps(batch: memoryview, header: BatchHeader, limits: BatchLimit
             return None
         return f"timestamp {timestamp} is not within {max(earliest, 0)} and {latest}"
 
-    records = _check_records(batch, header, limits, reject_out_of_range, InvalidTimestamp)
-    maximum = base + max(record.timestamp_delta for record in records)
+    maximum = base + _check_records(batch, header, limits, reject_out_of_range, InvalidTimestamp, in_passing)
     return header if maximum == header.max_timestamp else stamp(batch, header, header.timestamp_type, maximum)
 
 
@@ -167,15 +182,44 @@ def _check_records(
     limits: BatchLimits,
     reject: Callable[[ScannedRecord], str | None],
     error: type[KafkaError],
-) -> Sequence[ScannedRecord]:
-    """Visit every record; raises `error` with the index and the fault of each that `reject` names."""
-    records = scan_records(read_payload(batch, header, limits.max_decompressed_bytes), header)
-    faults = [(index, fault) for index, record in enumerate(records) if (fault := reject(record)) is not None]
-    if faults:
+    in_passing: bool,
+) -> int:
+    """Visit every record; return the largest timestamp delta.
+
+    Raises `error` with the index and the fault of each that `reject` names, or of the first of them if they are many.
+    """
+    if in_passing and header.codec is Codec.NONE and header.record_count <= PASSING_RECORDS:
+        in_passing = False  # it has the size that it came with
+    with _limited(header, limits, in_passing) as most:
+        payload = read_payload(batch, header, most)
+    faults: list[tuple[int, str]] = []
+    faulty = 0
+    maximum = -sys.maxsize
+    for records in scan_pieces(payload, header, PASSING_RECORDS):
+        # As many offsets as records, and they rise: an offset is an index.
+        wrong = [(record.offset_delta, fault) for record in records if (fault := reject(record)) is not None]
+        faulty += len(wrong)
+        faults += wrong[: MOST_RECORD_ERRORS - len(faults)]
+        maximum = max(maximum, max([record.timestamp_delta for record in records]))
+    if faulty:
         shown = "; ".join(f"record {index}: {fault}" for index, fault in faults[:SHOWN_RECORD_ERRORS])
-        raise error(f"{len(faults)} of {len(records)} records are refused: {shown}", faults)
-    return records
+        raise error(f"{faulty} of {header.record_count} records are refused: {shown}", faults)
+    return maximum
 
 
 def _reject_keyless(record: ScannedRecord) -> str | None:
     return "a compacted topic needs a key" if record.key is None else None
+
+
+@contextmanager
+def _limited(header: BatchHeader, limits: BatchLimits, in_passing: bool) -> Iterator[int]:
+    """How many bytes records may become when they are unpacked. Raises Laborious if that is too few in passing."""
+    if not in_passing:
+        yield limits.max_decompressed_bytes
+        return
+    if header.record_count > PASSING_RECORDS:
+        raise Laborious
+    try:
+        yield min(limits.max_decompressed_bytes, PASSING_BYTES)
+    except CorruptMessage:
+        raise Laborious from None

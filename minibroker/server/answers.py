@@ -44,6 +44,8 @@ class Answers:
     """Called when answers have gone, or when memory that they take has changed."""
     last_sent: float = 0.0
     """When the peer last took something that it had kept waiting, on the monotonic clock."""
+    in_order: bool = False
+    """Whether the last request waits for something that no later one may overtake."""
     _queue: deque[Answer] = attrs.field(factory=deque)
     _queued_bytes: int = 0
     """Memory of the answers that are encoded and not yet in the outbox, and of the requests that wait behind another.
@@ -86,6 +88,8 @@ class Answers:
         else:
             answer.held_bytes = 0
         self._queue.append(answer)
+        if type(answer) is Waiting and answer.in_order:
+            self.in_order = True
         if not self._writing:
             self.send_ready()
 
@@ -172,6 +176,8 @@ class Answers:
                     self._queued_bytes -= head.held_bytes
                     head.held_bytes = 0
                     self._queue[0] = answer = await head.wait()
+                    if head.in_order:
+                        self.in_order = False
                     self._queued_bytes += answer.held_bytes
                 self._writing = False
                 self.send_ready()

@@ -198,6 +198,7 @@ class Connection:
         return (
             len(self._answers) >= self.limits.max_in_flight
             or unsent > self.limits.max_unsent_bytes
+            or self._answers.in_order
             or (budget.held_bytes >= budget.limit_bytes and not budget.allows(self))
         )
 
@@ -248,7 +249,7 @@ class Connection:
                     await self._progress.park()
             while self._must_pause():
                 self._await_turn(False)
-                full = self._answers.unsent_bytes > self.limits.max_unsent_bytes
+                full = self._answers.in_order or self._answers.unsent_bytes > self.limits.max_unsent_bytes
                 await (self._progress.park() if full else self._wait_allowed())
             await trio.lowlevel.checkpoint()
             self._last_received = trio.current_time()

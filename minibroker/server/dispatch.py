@@ -51,6 +51,8 @@ class Waiting:
     reply: Coroutine[Any, Any, Any]
     encode: Callable[[Any], Sendable]
     refuse: Callable[[KafkaError], Any]
+    in_order: bool
+    """Whether no later request may be started before it is there."""
     held_bytes: int
     """About how much memory its request takes."""
 
@@ -102,7 +104,7 @@ class Dispatcher:
             return None
         if type(reply) is CoroutineType:
             encode = partial(self._encode, api=api, header=header)
-            return Waiting(reply, encode, partial(self._error_response, api), decoded_bytes(len(frame)))
+            return Waiting(reply, encode, partial(self._error_response, api), api.in_order, decoded_bytes(len(frame)))
         return self._encode(reply, api, header)
 
     def _decode(self, key: ApiKey, version: int, frame: memoryview, position: int) -> Any:
@@ -116,6 +118,8 @@ class Dispatcher:
 
     def _encode(self, reply: Any, api: Api, header: RequestHeader) -> Sendable:
         ticket = 0
+        if reply is None:
+            return Sendable.of([])
         if type(reply) is AfterFlush:
             if reply.ticket > self.services.flusher.completed:
                 ticket = reply.ticket

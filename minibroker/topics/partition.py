@@ -104,12 +104,20 @@ class Partition:
     # -- appending
 
     def append(self, batch: memoryview, now_ms: int) -> Appended:
-        """Validate a producer's batch, give it its offsets and append it: written, not yet durable.
+        """Validate a producer's batch and append it.
 
-        `batch` is one record batch in a writable buffer; it is changed. Raises KafkaError for a batch that is refused,
-        KafkaStorageError when it cannot be written; then nothing of it is in the log.
+        `batch` is one record batch in a writable buffer; it is changed. Raises KafkaError for a batch that is refused, and
+        what `append_admitted` does.
         """
         stored, header = admit_batch(batch, self.limits, now_ms)
+        return self.append_admitted(stored, header, now_ms)
+
+    def append_admitted(self, stored: memoryview, header: BatchHeader, now_ms: int) -> Appended:
+        """Give a batch that `admit_batch` has let through its offsets and append it: written, not yet durable.
+
+        Raises KafkaError for one that does not follow its producer's last, KafkaStorageError when it cannot be written;
+        then nothing of it is in the log.
+        """
         if header.producer_id >= 0:
             duplicate = self.log.producer_state.check(header, now_ms)
             if duplicate is not None:

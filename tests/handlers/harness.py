@@ -57,13 +57,13 @@ class HandlerBench:
     services: Services
     disk: SimulatedDisk
 
-    def start(self, request: Request[ResponseT], version: int) -> Any:
-        """What its handler replies at once."""
+    def start(self, request: Request[ResponseT], version: int, *, as_it_is: bool = False) -> Any:
+        """What its handler replies at once; the request goes through the wire first, unless it is to be taken as it is."""
         api = BY_KEY[type(request).api]  # type: ignore[attr-defined]
         context = RequestContext(
             services=self.services, version=version, client_id="test", client_host="127.0.0.1", endpoint=ENDPOINT
         )
-        return api.handle(_through_the_wire(request, version), context)
+        return api.handle(request if as_it_is else through_the_wire(request, version), context)
 
     async def ask(self, request: Request[ResponseT], version: int) -> ResponseT:
         """What a client that sends `request` gets, once it may be sent."""
@@ -73,7 +73,7 @@ class HandlerBench:
         if isinstance(reply, AfterFlush):
             await self.services.flusher.wait_durable(reply.ticket)
             reply = reply.response
-        response: ResponseT = _through_the_wire(reply, version)
+        response: ResponseT = through_the_wire(reply, version)
         return response
 
     async def create(self, name: str, partitions: int = 1, **configs: str) -> None:
@@ -89,7 +89,8 @@ class HandlerBench:
         await self.services.flusher.wait_durable(appended.ticket)
 
 
-def _through_the_wire(message: Any, version: int) -> Any:
+def through_the_wire(message: Any, version: int) -> Any:
+    """The message as the other side sees it."""
     data = bytearray(b"".join(bytes(part) for part in encode(message, version)))  # type: ignore[arg-type]
     return decode_message(type(message), version, memoryview(data))
 

@@ -22,7 +22,7 @@ from minibroker.records.batch import (
 from minibroker.records.builder import BatchBuilder, build_batch, max_record_bytes
 from minibroker.records.compression import Codec
 from minibroker.records.record import Record, read_payload, read_records
-from minibroker.records.scan import scan_records
+from minibroker.records.scan import scan_pieces, scan_records
 from tests.records.strategies import RecordParts, many_records, record_lists
 
 MIB = 1024 * 1024
@@ -196,6 +196,19 @@ def test_the_scanner_sees_what_the_reader_sees(records: list[RecordParts]) -> No
     assert [header.base_timestamp + record.timestamp_delta for record in scanned] == [r[0] for r in records]
     assert [record.offset_delta for record in scanned] == list(range(len(records)))
     assert b"".join(payload[record.start : record.end] for record in scanned) == payload
+
+
+@given(records=record_lists, most=st.integers(1, 5))
+def test_pieces_are_what_the_whole_is(records: list[RecordParts], most: int) -> None:
+    """The same records, so many at a time; a batch that is cut or goes on is refused all the same."""
+    batch = build_batch(records)
+    header, payload = decode_header(batch), bytes(batch[HEADER_BYTES:])
+    pieces = list(scan_pieces(payload, header, most))
+    assert [record for piece in pieces for record in piece] == scan_records(payload, header)
+    assert all(len(piece) == most for piece in pieces[:-1])
+    for wrong in (payload[:-1], payload + b"\x00"):
+        with pytest.raises(InvalidRecord):
+            list(scan_pieces(wrong, header, most))
 
 
 def test_the_scanner_wants_rising_offsets_within_the_batch() -> None:

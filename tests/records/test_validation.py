@@ -19,7 +19,14 @@ from minibroker.records.batch import HEADER_BYTES, TimestampType, decode_header,
 from minibroker.records.builder import BatchBuilder, build_batch
 from minibroker.records.compression import Codec
 from minibroker.records.record import read_records
-from minibroker.records.validation import BatchLimits, admit_batch, validate_batch
+from minibroker.records.validation import (
+    PASSING_BYTES,
+    PASSING_RECORDS,
+    BatchLimits,
+    Laborious,
+    admit_batch,
+    validate_batch,
+)
 from tests.records.strategies import many_records
 
 NOW = 1_700_000_000_000
@@ -242,3 +249,57 @@ def test_a_length_far_beyond_the_request_is_corrupt() -> None:
     struct.pack_into(">i", batch, 8, 2**31 - 1)
     with pytest.raises(CorruptMessage):
         validate_batch(memoryview(batch), LIMITS, NOW)
+
+
+# In passing ---------------------------------------------------------------------------------------------------------
+
+ZEROS = bytes(2 * PASSING_BYTES)
+LABORIOUS = {
+    "many records for a compacted topic": (BatchLimits(compacted=True), [b""] * (PASSING_RECORDS + 1), Codec.NONE, 0),
+    "large records for a compacted topic": (BatchLimits(compacted=True), [ZEROS], Codec.ZSTD, 0),
+    "many records with a doubtful time": (LIMITS, [b""] * (PASSING_RECORDS + 1), Codec.NONE, -5),
+    "large records with a doubtful time": (LIMITS, [ZEROS], Codec.GZIP, -5),
+    "many records for another codec": (BatchLimits(codec=Codec.LZ4), [b""] * (PASSING_RECORDS + 1), Codec.NONE, 0),
+    "large records for another codec": (BatchLimits(codec=Codec.LZ4), [ZEROS], Codec.SNAPPY, 0),
+    "large plain records for another codec": (BatchLimits(codec=Codec.LZ4), [ZEROS], Codec.NONE, 0),
+}
+
+
+@pytest.mark.parametrize(("limits", "values", "codec", "lie_ms"), LABORIOUS.values(), ids=list(LABORIOUS))
+def test_what_takes_long_is_not_done_in_passing(
+    limits: BatchLimits, values: list[bytes], codec: Codec, lie_ms: int
+) -> None:
+    """It is left to whoever has time, and is admitted there as if it had never been tried before."""
+    batch = build_batch([(NOW, b"key", value, ()) for value in values], codec)
+    view = changed(batch, max_timestamp=NOW + lie_ms)
+    untouched = memoryview(bytearray(view))
+    with pytest.raises(Laborious):
+        admit_batch(view, limits, NOW, in_passing=True)
+    stored, header = admit_batch(view, limits, NOW)
+    assert (bytes(stored), header) == (bytes(admit_batch(untouched, limits, NOW)[0]), decode_header(stored))
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_what_needs_no_visit_is_admitted_in_passing_whatever_its_size(codec: Codec) -> None:
+    """Nobody unpacks it."""
+    batch = memoryview(build_batch([(NOW, b"key", ZEROS, ())] * (PASSING_RECORDS + 1), codec))
+    stored, _ = admit_batch(batch, BatchLimits(max_message_bytes=len(batch)), NOW, in_passing=True)
+    assert stored is batch
+
+
+@pytest.mark.parametrize("codec", Codec)
+def test_what_is_small_is_done_in_passing(codec: Codec) -> None:
+    """A visit, and another codec."""
+    for limits in (BatchLimits(compacted=True), BatchLimits(codec=Codec.GZIP)):
+        stored, _ = admit_batch(memoryview(keyed(100, codec)), limits, NOW, in_passing=True)
+        assert len(read_records(stored, max_bytes=MIB)) == 100
+        with pytest.raises(KafkaError):
+            admit_batch(memoryview(keyed(100, codec))[:-1], limits, NOW, in_passing=True)
+
+
+def test_of_many_faults_the_first_are_named() -> None:
+    """With their number: an answer would be larger than its request by far. Those behind the first piece are found too."""
+    records = [(NOW, b"key" if index < PASSING_RECORDS else None, b"", ()) for index in range(PASSING_RECORDS + 500)]
+    with pytest.raises(InvalidRecord, match="500 of 5500 records") as caught:
+        validate_batch(memoryview(build_batch(records, Codec.ZSTD)), BatchLimits(compacted=True), NOW)
+    assert [index for index, _ in caught.value.record_errors] == list(range(PASSING_RECORDS, PASSING_RECORDS + 100))

@@ -140,7 +140,7 @@ class Bench:
             return Sendable.of([answer])
         if isinstance(answer, tuple):
             return Sendable.of([answer[0]], answer[1])
-        return Waiting(answer, lambda done: Sendable.of([done]), lambda error: error, decoded_bytes(len(frame)))
+        return Waiting(answer, lambda done: Sendable.of([done]), lambda error: error, False, decoded_bytes(len(frame)))
 
     async def run_relieving(self) -> None:
         """What `Connections.run_relieving` does."""

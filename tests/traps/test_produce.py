@@ -11,10 +11,15 @@ from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.api_versions import ApiVersionsRequest
 from minibroker.protocol.messages.init_producer_id import InitProducerIdRequest
 from minibroker.protocol.messages.metadata import MetadataRequest
-from minibroker.protocol.messages.produce import PartitionProduceData, ProduceRequest, TopicProduceData
+from minibroker.protocol.messages.produce import (
+    PartitionProduceData,
+    ProduceRequest,
+    ProduceResponse,
+    TopicProduceData,
+)
 from minibroker.records.batch import HEADER_BYTES, compute_crc
 from minibroker.records.compression import Codec
-from minibroker.records.validation import MAX_RECORDS
+from minibroker.records.validation import MAX_RECORDS, PASSING_RECORDS
 from minibroker.testing import BrokerThread
 from tests.traps.talk import batch, create, offset_at, produce, produce_request, values
 from tests.traps.wire import Wire
@@ -266,3 +271,22 @@ def test_a_batch_has_a_bounded_number_of_records(wire: Wire, topic: str) -> None
     claim[LAST_OFFSET_DELTA_POSITION : LAST_OFFSET_DELTA_POSITION + 4] = MAX_RECORDS.to_bytes(4, "big")
     claim[HEADER_BYTES - 4 : HEADER_BYTES] = (MAX_RECORDS + 1).to_bytes(4, "big")
     assert produce(wire, topic, with_crc(claim)).error_code == ErrorCode.INVALID_RECORD
+
+
+@pytest.mark.parametrize("acks", [-1, 0])
+def test_no_request_overtakes_one_whose_records_have_to_be_visited(wire: Wire, topic: str, acks: int) -> None:
+    """However long that takes: an idempotent producer's next batch, sent behind it, is appended behind it."""
+    create(wire, topic, cleanup_policy="compact")
+    producer = wire.ask(InitProducerIdRequest(transactional_id=None, transaction_timeout_ms=1), 4)
+    count = 2 * PASSING_RECORDS
+    sequences = [0, count, count + 1]
+    for sequence in sequences:
+        records = batch(
+            *[b""] * (1 if sequence else count),
+            codec=Codec.GZIP,
+            producer=(producer.producer_id, producer.producer_epoch, sequence),
+        )
+        wire.send(produce_request(topic, records, acks=-1 if sequence else acks), 9)
+    for sequence in sequences[acks == 0 :]:
+        (answer,) = wire.receive(ProduceResponse, 9)[1].responses[0].partition_responses
+        assert (answer.error_code, answer.base_offset) == (ErrorCode.NONE, sequence)
