@@ -58,6 +58,8 @@ def membership_changed(group: ClassicGroup, now_ms: int, effects: Effects) -> No
     before = group.state
     group.happens(Event.MEMBERSHIP_CHANGED)
     if before is State.PREPARING_REBALANCE:
+        if group.join_deadline_ms is None:
+            group.join_deadline_ms = group.schedule(now_ms + group.rebalance_timeout_ms)
         maybe_complete_join(group, now_ms, effects)
         return
     if before is State.COMPLETING_REBALANCE:
@@ -88,8 +90,7 @@ def complete_join(group: ClassicGroup, now_ms: int, effects: Effects) -> None:
     for member in [member for member in group.members.values() if member.held_join is None and not member.is_static]:
         group.remove(member.member_id)
     if not _elect_leader(group) and group.members:
-        # Only static members that did not come: their sessions decide, until then the round stays open.
-        group.join_deadline_ms = group.schedule(now_ms + group.rebalance_timeout_ms)
+        # Only static members that did not come: the round stays open until one does, or until their sessions end.
         return
     group.generation += 1
     if not group.members:

@@ -336,7 +336,7 @@ async def test_others_have_their_turn_while_offsets_expire(
         await trio.sleep(WEEK_S - 300)
         monkeypatch.setattr(GroupMachine, "expire_offsets", watched)
         await trio.sleep(600)
-        assert before == [list("abcd")]
+        assert before in ([list("ab")], [list("abcd")])  # Trio lets tasks that are ready have their turn in any order
         assert looked == list("abcdefgh")
         assert replayed(rig) == rig.coordinator.machine.image == Image()
 

@@ -38,6 +38,8 @@ class Driver:
         default=attrs.Factory(lambda self: GroupMachine(self.settings), takes_self=True)
     )
     ids: Any = attrs.Factory(itertools.count)
+    looked: int = 0
+    """How often the machine was asked for deadlines that have come."""
 
     @property
     def group(self) -> ClassicGroup:
@@ -145,6 +147,7 @@ class Driver:
             assert group.wake_ms is not None
             self.now_ms = max(self.now_ms, group.wake_ms)
             effects = Effects()
+            self.looked += 1
             self.machine.expire(group.group_id, self.now_ms, effects)
             self.apply(effects)
         self.now_ms = end_ms

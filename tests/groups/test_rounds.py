@@ -93,6 +93,30 @@ def test_a_round_without_anybody_but_absent_static_members_goes_on(driver: Drive
     assert (driver.state, driver.machine.image.groups[GROUP].generation) == ("Empty", 2)
 
 
+@pytest.mark.parametrize("rebalance_timeout_ms", [-1, 0, 1, 1_000, 60_000])
+def test_a_round_that_waits_for_nobody_is_not_looked_at(driver: Driver, rebalance_timeout_ms: int) -> None:
+    """Whatever rebalance timeout its static members ask for; who comes back waits so long for the others, no longer."""
+    names = ("one", "two")
+    waiters = [driver.join(instance_id=name) for name in names]
+    driver.advance(0)
+    for waiter, name in zip(waiters, names, strict=True):
+        driver.sync(driver.answers[waiter].member_id, driver.group.generation, {}, instance_id=name)
+    asked = {"session_timeout_ms": 1_800_000, "rebalance_timeout_ms": rebalance_timeout_ms}
+    for name in names:
+        driver.join(instance_id=name, **asked)
+    assert driver.state == "Stable"
+    driver.leave(driver.new_id())  # a round in which nobody joins again
+    driver.advance(60_000)
+    assert driver.state == "PreparingRebalance"
+    looked = driver.looked
+    driver.advance(1_000_000)
+    assert driver.looked == looked
+    waiter = driver.join(instance_id="one", **asked)
+    driver.advance(max(rebalance_timeout_ms, 0))
+    assert driver.answers[waiter].error_code == ErrorCode.NONE
+    assert len(driver.answers[waiter].members) == 2
+
+
 def test_a_static_member_that_is_away_keeps_its_place_in_a_round(driver: Driver) -> None:
     """The leader hears of it, and assigns to it."""
     dynamic = driver.new_id()
