@@ -6,6 +6,7 @@ code, and where records are to blame `record_errors` names them (Produce v8, KIP
 """
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -44,6 +45,11 @@ PASSING_RECORDS = 5_000
 """What may be visited in passing: it takes ten milliseconds."""
 PASSING_BYTES = 65_536
 """What may be unpacked, or packed in another codec, in passing: the slowest level of zstd takes thirty milliseconds."""
+
+PIECE_RECORDS = 500
+REST_S = 0.0001
+"""Whoever visits more than that does it beside the event loop, which would get the interpreter but every five milliseconds:
+a rest after each piece, of a millisecond, hands it over as soon as it is wanted."""
 
 
 class Laborious(Exception):
@@ -195,7 +201,9 @@ def _check_records(
     faults: list[tuple[int, str]] = []
     faulty = 0
     maximum = -sys.maxsize
-    for records in scan_pieces(payload, header, PASSING_RECORDS):
+    for records in scan_pieces(payload, header, PIECE_RECORDS):
+        if header.record_count > PASSING_RECORDS:
+            time.sleep(REST_S)
         # As many offsets as records, and they rise: an offset is an index.
         wrong = [(record.offset_delta, fault) for record in records if (fault := reject(record)) is not None]
         faulty += len(wrong)

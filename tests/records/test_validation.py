@@ -15,6 +15,7 @@ from minibroker.protocol.errors import (
     MessageTooLarge,
     UnsupportedCompressionType,
 )
+from minibroker.records import validation
 from minibroker.records.batch import HEADER_BYTES, TimestampType, decode_header, verify_crc, write_header
 from minibroker.records.builder import BatchBuilder, build_batch
 from minibroker.records.compression import Codec
@@ -22,6 +23,7 @@ from minibroker.records.record import read_records
 from minibroker.records.validation import (
     PASSING_BYTES,
     PASSING_RECORDS,
+    PIECE_RECORDS,
     BatchLimits,
     Laborious,
     admit_batch,
@@ -303,3 +305,14 @@ def test_of_many_faults_the_first_are_named() -> None:
     with pytest.raises(InvalidRecord, match="500 of 5500 records") as caught:
         validate_batch(memoryview(build_batch(records, Codec.ZSTD)), BatchLimits(compacted=True), NOW)
     assert [index for index, _ in caught.value.record_errors] == list(range(PASSING_RECORDS, PASSING_RECORDS + 100))
+
+
+def test_a_long_visit_hands_the_interpreter_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once for each piece; a visit in passing, by the event loop itself, never rests."""
+    rests: list[float] = []
+    monkeypatch.setattr(validation.time, "sleep", rests.append)
+    limits = BatchLimits(compacted=True)
+    admit_batch(memoryview(keyed(PASSING_RECORDS)), limits, NOW, in_passing=True)
+    assert not rests
+    validate_batch(memoryview(keyed(PASSING_RECORDS + 1)), limits, NOW)
+    assert len(rests) == PASSING_RECORDS // PIECE_RECORDS + 1
