@@ -86,7 +86,7 @@ class OffsetsTopic:
         return self._outstanding(self._tickets.get(self.index_of(group_id), 0))
 
     def last_ticket(self) -> int:
-        """The flush round that makes durable what the log says of all groups; 0 if it is."""
+        """The flush round that makes durable what the log says of all groups, none of which need be hashed; 0 if it is."""
         return self._outstanding(max(self._tickets.values(), default=0))
 
     def _outstanding(self, ticket: int) -> int:

@@ -15,12 +15,11 @@ def handle(request: DeleteGroupsRequest, context: RequestContext) -> AfterFlush:
     """Delete the groups that can be deleted. A group that is named twice is deleted, and told of, once."""
     coordinator = context.services.coordinator
     response = DeleteGroupsResponse()
-    group_ids = list(dict.fromkeys(request.groups_names))
-    for group_id in group_ids:
+    for group_id in dict.fromkeys(request.groups_names):
         code = ErrorCode.NONE
         try:
             coordinator.delete_group(group_id)
         except KafkaError as error:
             code = error.code
         response.results.append(DeletableGroupResult(group_id=group_id, error_code=code))
-    return AfterFlush(response, max(map(coordinator.ticket, group_ids), default=0))
+    return AfterFlush(response, coordinator.topic.last_ticket())

@@ -35,8 +35,7 @@ def handle(request: DescribeGroupsRequest, context: RequestContext) -> Reply:
     groups: list[DescribedGroup] = []
 
     def reply() -> AfterFlush:
-        ticket = max([services.coordinator.ticket(group.group_id) for group in groups], default=0)
-        return AfterFlush(DescribeGroupsResponse(groups=groups), ticket)
+        return AfterFlush(DescribeGroupsResponse(groups=groups), services.coordinator.topic.last_ticket())
 
     return in_turns(_fill(groups, request, context), reply, services, services.long_answers)
 

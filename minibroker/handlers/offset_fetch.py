@@ -44,10 +44,12 @@ def handle(request: OffsetFetchRequest, context: RequestContext) -> Reply:
     services = context.services
     response = OffsetFetchResponse()
     several = context.version >= GROUPS_FROM
-    group_ids = {group.group_id for group in request.groups} if several else {request.group_id}
+    group_ids = [group.group_id for group in request.groups] if several else [request.group_id]
 
     def reply() -> AfterFlush:
-        return AfterFlush(response, max(map(services.coordinator.ticket, group_ids), default=0))
+        coordinator = services.coordinator
+        ticket = coordinator.ticket(group_ids[0]) if len(group_ids) == 1 else coordinator.topic.last_ticket()
+        return AfterFlush(response, ticket)
 
     steps = _fetch_groups(request, response, context) if several else _fetch_one(request, response, context)
     return in_turns(steps, reply, services, services.long_answers)

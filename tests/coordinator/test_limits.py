@@ -8,8 +8,11 @@ import pytest
 import trio.testing
 
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
+from minibroker.protocol.messages.describe_groups import DescribeGroupsRequest
 from minibroker.protocol.messages.heartbeat import HeartbeatRequest
 from minibroker.protocol.messages.join_group import JoinGroupRequestProtocol
+from minibroker.protocol.messages.offset_fetch import OffsetFetchRequest, OffsetFetchRequestGroup
 from minibroker.protocol.messages.sync_group import SyncGroupRequest, SyncGroupRequestAssignment
 from tests.coordinator.rig import Rig, joining, open_rig
 
@@ -133,3 +136,23 @@ async def test_a_long_group_id_is_refused_unread(monkeypatch: pytest.MonkeyPatch
         request = HeartbeatRequest(group_id=long, member_id="m", generation_id=1)
         assert (await rig.call(request, 4)).error_code == ErrorCode.INVALID_GROUP_ID
         assert max(hashed) <= 1_000
+
+
+@pytest.mark.parametrize(
+    ("request_", "version"),
+    [
+        (DescribeGroupsRequest(groups=[f"g{n}" for n in range(50)]), 5),
+        (DeleteGroupsRequest(groups_names=[f"g{n}" for n in range(50)]), 2),
+        (OffsetFetchRequest(groups=[OffsetFetchRequestGroup(group_id=f"g{n}", topics=None) for n in range(50)]), 8),
+    ],
+)
+async def test_groups_that_are_not_there_cost_no_hash(
+    monkeypatch: pytest.MonkeyPatch, request_: Any, version: int
+) -> None:
+    """A request may name ten thousand, and a hash takes a step for each character."""
+    async with open_rig() as rig:
+        await rig.commit(1, **NOBODY)
+        hashed: list[str] = []
+        monkeypatch.setattr("minibroker.coordinator.offsets_topic.java_hash", lambda text: hashed.append(text) or 0)
+        await rig.call(request_, version)
+        assert hashed == []
