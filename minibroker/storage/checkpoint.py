@@ -10,18 +10,20 @@ damaged line makes one log doubtful, not the others: for that log nothing is kno
 and what is damaged is quarantined, never cut.
 
 Writing is in three steps, as flushing is: `begin` in the logs' thread, `write` in any thread, `complete` in the logs'
-thread. After it the logs may remove the files that the new log start has made superfluous.
+thread. After it the logs may remove the files that the new log start has made superfluous. So a full disk gets space only
+if there is some for a checkpoint: a file beside it, larger than the last one, is given up for that and made again later.
 """
 
+import contextlib
 import logging
 from collections.abc import Iterable
 
 import attrs
 from fastcrc import crc32
 
-from minibroker.storage.errors import MissingFile
-from minibroker.storage.files import CHECKPOINT
-from minibroker.storage.filesystem import FileSystem, replace_file
+from minibroker.storage.errors import DiskFull, MissingFile, StorageError
+from minibroker.storage.files import CHECKPOINT, RESERVE
+from minibroker.storage.filesystem import FileSystem, parent_directory, replace_file
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
 
@@ -33,6 +35,7 @@ _DATE = "date"
 """No directory of a partition has this name."""
 DATE_STEP_MS = 60_000
 """By so much the date must have changed to be worth a write."""
+LEAST_RESERVE_BYTES = 1 << 16
 
 
 @attrs.frozen
@@ -56,6 +59,8 @@ class CheckpointFile:
     """Directory name -> JSON."""
     _needs_write: bool = False
     _collected: list[tuple[Log, LogCheckpoint]] = attrs.field(factory=list)
+    _reserved: int = 0
+    """Bytes in the file that keeps space for the next write, as far as is known."""
 
     @classmethod
     def load(cls, fs: FileSystem, data_directory: str, *, is_new: bool = False) -> "CheckpointFile":
@@ -130,7 +135,29 @@ class CheckpointFile:
         """Replace the file, durably. In any thread, one at a time. Raises StorageError."""
         lines = [_MAGIC + str(len(pending.lines)).encode()]
         lines += [_make_line(name, line) for name, line in pending.lines.items()]
-        replace_file(self.fs, self.path, b"\n".join(lines))
+        content = b"\n".join(lines)
+        try:
+            replace_file(self.fs, self.path, content)
+        except DiskFull:
+            if not self.fs.exists(self._reserve_path):
+                raise
+            self.fs.unlink(self._reserve_path)
+            self._reserved = 0
+            replace_file(self.fs, self.path, content)
+        else:
+            self._keep_reserve(max(LEAST_RESERVE_BYTES, 1 << len(content).bit_length()))
+
+    @property
+    def _reserve_path(self) -> str:
+        return f"{parent_directory(self.path)}/{RESERVE}"
+
+    def _keep_reserve(self, size: int) -> None:
+        if self._reserved < size:
+            with contextlib.suppress(StorageError):  # the next checkpoint tries again
+                file = self.fs.open(self._reserve_path, create=True)
+                if file.size() < size:
+                    file.pwrite(bytes(size), 0)
+                self._reserved = size
 
     def complete(self, pending: PendingCheckpoint) -> None:
         """Tell the logs that it is durable."""

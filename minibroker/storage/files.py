@@ -4,6 +4,7 @@ data/
   .lock                                    held while a broker runs
   format                                   format version and cluster id
   checkpoint                               durable ends, log starts and producers of all partitions
+  reserve                                  space for the next checkpoint, given up when the disk is full
   clean-shutdown                           there only between a clean stop and the next start
   <topic>-<index>/                         one partition
     partition.metadata                     the topic id
@@ -28,6 +29,7 @@ import uuid
 LOCK = ".lock"
 FORMAT = "format"
 CHECKPOINT = "checkpoint"
+RESERVE = "reserve"
 CLEAN_SHUTDOWN = "clean-shutdown"
 PARTITION_METADATA = "partition.metadata"
 COMPACTED = "compacted"

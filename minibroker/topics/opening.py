@@ -258,7 +258,10 @@ async def open_data(
         if topic is not None and index < len(topic.partitions):
             log = topic.partitions[index].log
             log.advance_log_start(min(offset, log.durable_end_offset))
-    data.save_checkpoint()
+    try:
+        data.save_checkpoint()
+    except DiskFull as error:
+        logger.warning("the broker starts on a full disk, for consumers and retention: %s", error)
     return data
 
 

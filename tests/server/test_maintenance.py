@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 from collections.abc import Awaitable, Callable, Iterable
 
 import attrs
@@ -12,14 +14,14 @@ import trio.testing
 
 from minibroker.protocol.errors import ErrorCode
 from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
-from minibroker.storage.checkpoint import CheckpointFile, PendingCheckpoint
-from minibroker.storage.errors import StorageError
-from minibroker.storage.files import LOG
+from minibroker.storage.checkpoint import LEAST_RESERVE_BYTES, CheckpointFile, PendingCheckpoint
+from minibroker.storage.errors import DiskFull, StorageError, storage_error
+from minibroker.storage.files import LOG, RESERVE
 from minibroker.storage.log import Log
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
 from tests.simulation.broker_life import one_thread
-from tests.simulation.disk import SimulatedDisk
+from tests.simulation.disk import Directory, SimulatedDisk, clone
 from tests.storage.logs import contents, make_batch
 
 
@@ -118,6 +120,55 @@ async def test_a_checkpoint_does_not_touch_a_namesake(monkeypatch: pytest.Monkey
         await rig.services.flusher.wait_durable(new.flush_ticket())
     async with open_rig(rig.disk.restarted()) as again:
         assert len(contents(again.data.catalog.topics["n"].partitions[0].log)) == 1
+
+
+class SmallDisk(SimulatedDisk):
+    """One that is full when its files have so many bytes in all."""
+
+    capacity: int | None = None
+
+    def use_space(self, size: int, path: str) -> None:
+        if self.capacity is not None and size > 0 and used_bytes(self.root) + size > self.capacity:
+            raise storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), "write", path)
+
+
+def used_bytes(directory: Directory) -> int:
+    """Of all files below a directory."""
+    nodes = directory.entries.values()
+    return sum(used_bytes(node) if isinstance(node, Directory) else len(node.seen) for node in nodes)
+
+
+async def test_a_broker_starts_on_a_full_disk_and_frees_it(autojump_clock: trio.testing.MockClock) -> None:
+    """Without a byte to spare consumers read everything, and retention, which takes a checkpoint, makes space."""
+    configs = {"segment.bytes": "1024", "retention.ms": "1000"}
+    async with open_rig(SmallDisk()) as rig:
+        log = rig.data.catalog.create_topic("n", 1, configs).partitions[0]
+        for number in range(10):
+            await produce(rig, log, size=700)
+            if number == 5:
+                await Maintenance(rig.data).save_checkpoint()
+    for is_reserve_left in (True, False):
+        disk = SmallDisk(clone(rig.disk).root)
+        if not is_reserve_left:
+            disk.unlink(f"/data/{RESERVE}")
+        disk.capacity = used_bytes(disk.root)
+        async with open_rig(disk) as full:
+            log = full.data.catalog.partition("n", 0).log
+            assert len(contents(log)) == 10
+            await trio.sleep(24 * 3600)
+            maintenance = Maintenance(full.data)
+            await maintenance.retain()
+            await full.services.flusher.wait_durable(full.data.catalog.partition("n", 0).flush_ticket())
+            if not is_reserve_left:
+                with pytest.raises(DiskFull):
+                    await maintenance.save_checkpoint()
+                continue
+            for _ in range(2):  # with the second one, a minute later, the reserve is there again
+                await maintenance.save_checkpoint()
+                await trio.sleep(60)
+            assert log.log_start_offset >= 9
+            assert used_bytes(disk.root) < disk.capacity - 6_000
+            assert disk.list_sizes("/data")[RESERVE] == LEAST_RESERVE_BYTES
 
 
 class SlowMaintenance(Maintenance):

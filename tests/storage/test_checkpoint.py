@@ -4,9 +4,9 @@ import errno
 
 import pytest
 
-from minibroker.storage.checkpoint import CheckpointFile
+from minibroker.storage.checkpoint import LEAST_RESERVE_BYTES, CheckpointFile
 from minibroker.storage.errors import StorageError
-from minibroker.storage.files import CHECKPOINT
+from minibroker.storage.files import CHECKPOINT, RESERVE
 from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from minibroker.storage.log_checkpoint import NEVER_CHECKPOINTED, LogCheckpoint
@@ -46,6 +46,21 @@ def test_round_trip() -> None:
     assert decoded.segments == state.segments
     assert len(decoded.segments) > 1
     assert decoded.durable == state.durable == log.durable
+
+
+def test_the_reserve_is_larger_than_what_it_is_for() -> None:
+    """Also when checkpoints grow, and in the next life."""
+    disk = SimulatedDisk()
+    logs = make_logs(disk, 150)
+    file = saved(disk, logs[:1])
+    assert disk.list_sizes("/")[RESERVE] == LEAST_RESERVE_BYTES
+    file.save(logs[1:])
+    assert disk.list_sizes("/")[RESERVE] > disk.list_sizes("/")[CHECKPOINT] > LEAST_RESERVE_BYTES
+    disk.unlink(f"/{RESERVE}")
+    file = CheckpointFile.load(disk, "")
+    file.note_date(NOW)
+    file.save(())
+    assert disk.list_sizes("/")[RESERVE] > disk.list_sizes("/")[CHECKPOINT]
 
 
 def test_the_file_knows_every_log() -> None:
@@ -165,7 +180,7 @@ def test_a_failed_write_is_made_up_for(step: int) -> None:
     logs[0].flush()
     for log in logs:
         log.active.save_indexes()
-    disk.failures = {disk.steps + step: errno.ENOSPC}
+    disk.failures = {disk.steps + step: errno.EIO}
     with pytest.raises(StorageError):
         file.save(logs)
     reread = CheckpointFile.load(disk, "").of(logs[0].name)
