@@ -18,6 +18,7 @@ from minibroker.groups import formats
 from minibroker.groups.machine import MAX_NAME_CHARACTERS
 from minibroker.groups.records import GroupsRecord
 from minibroker.protocol.errors import CoordinatorNotAvailable, KafkaError, ProtocolError
+from minibroker.records.batch import HEADER_BYTES
 from minibroker.records.record import read_records
 from minibroker.storage.errors import CorruptLog
 from minibroker.topics.catalog import Catalog
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 RECORDS_PER_TURN: Final = 1_000
 """So many records are read, or decoded, before other tasks get their turn: some milliseconds."""
+
+RECORD_BYTES: Final = 20
+"""Of a record in the log beside its key and value, at most."""
 
 
 @lru_cache(maxsize=1_000)
@@ -100,14 +104,22 @@ class OffsetsTopic:
         return shares.values()
 
     def append(self, records: Sequence[GroupsRecord]) -> None:
-        """Write `records`, at least one and all of one partition, in one batch. Raises CoordinatorNotAvailable."""
+        """Write `records`, at least one and all of one partition, in one batch. Raises CoordinatorNotAvailable.
+
+        So it does when the disk is all but full, except for tombstones: these are few, and make room.
+        """
         self.create()
+        encoded = list(map(formats.encode, records))
+        size = HEADER_BYTES + sum([RECORD_BYTES + len(key) + len(value or b"") for key, value in encoded])
+        if size > self.catalog.room_bytes and any(record.value is not None for record in records):
+            raise CoordinatorNotAvailable("the disk is full: try again later")
         index = self.index_of(records[0].group_id)
         partition = self.partitions()[index]
         try:
-            partition.append_records(map(formats.encode, records), self.clock.now_ms())
+            partition.append_records(encoded, self.clock.now_ms())
         except KafkaError as error:
             raise CoordinatorNotAvailable(error.message) from error
+        self.catalog.room_bytes -= size
         self._tickets[index] = partition.flush_now()
 
 

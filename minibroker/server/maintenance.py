@@ -31,6 +31,8 @@ CHECKPOINT_REST = 20.0
 """So many times as long as a checkpoint took the next one waits: thousands of busy partitions cost 5 % of the time."""
 LONGEST_REST_S = 5.0
 """But no longer than this: what no checkpoint knows has to be read after a crash."""
+LAST_PART = 8
+"""This part of the reserve is not for groups either, but for checkpoints, and for the next start."""
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
 
@@ -51,6 +53,8 @@ class Maintenance:
     """How many idempotent producers the partitions remember that were looked at in this round."""
     _producers_each: int = attrs.field()
     """How many one of them may."""
+    _nearly_full: bool = False
+    """Whether it was said that groups may be held back too."""
     _not_retained: set[Partition] = attrs.field(factory=set)
     """Those where retention has failed the last time."""
     _scrubbed_at: float = attrs.field(factory=trio.current_time)
@@ -112,10 +116,14 @@ class Maintenance:
         data = self.data
         reserve = data.settings.minibroker_disk_reserve_bytes
         free = data.fs.free_bytes(data.directory.path)
-        catalog = data.catalog
+        catalog, last = data.catalog, reserve // LAST_PART
+        catalog.room_bytes = free - last
+        if free < 2 * last and not self._nearly_full:
+            self._nearly_full = True
+            logger.warning("groups are told to try again later when less than %d bytes are free on the disk", last)
         if catalog.short_of_space:
             if free >= reserve + reserve // 4:  # not back and forth at every segment that is deleted
-                catalog.short_of_space = False
+                catalog.short_of_space = self._nearly_full = False
                 logger.info("producing goes on: %d bytes are free again", free)
         elif free < reserve:
             catalog.short_of_space = True

@@ -8,6 +8,7 @@ and flushed in the same round or later, a deleted topic's are removed once its t
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from uuid import UUID
@@ -100,6 +101,8 @@ class Catalog:
     """Removes the files of a deleted topic; called once the deletion is durable."""
     short_of_space: bool = False
     """Whether producers are to try again later, because less is free on the disk than is kept in reserve."""
+    room_bytes: float = math.inf
+    """How much may be written for groups until the free space is looked at again: the last of it is the broker's own."""
     topics: dict[str, Topic] = attrs.field(factory=dict)
     """All topics that clients can name, `__cluster_metadata` included."""
     leaving: set[str] = attrs.field(factory=set)

@@ -119,6 +119,30 @@ async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testin
         assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.NONE
 
 
+async def test_groups_leave_the_last_of_a_disk_alone(autojump_clock: trio.testing.MockClock) -> None:
+    """However much one of them writes at once. Heartbeats go on, and what makes room does."""
+    async with open_rig() as rig:
+        honest = await works(rig, await stable(rig), 1)
+        await rig.commit(1, group_id="old", **NOBODY)
+        partitions = rig.coordinator.topic.partitions()
+        written = sum(partition.log.size_bytes for partition in partitions)
+        rig.data.catalog.room_bytes = 10_000
+        refused = ErrorCode.COORDINATOR_NOT_AVAILABLE
+        assert await rig.commit(1, metadata="x" * 4_000, group_id="a", **NOBODY) == ErrorCode.NONE
+        assert await rig.commit(1, metadata="x" * 4_000, group_id="a", **NOBODY) == ErrorCode.NONE
+        assert await rig.commit(1, metadata="x" * 4_000, group_id="a", **NOBODY) == refused
+        count = 0
+        while (code := await rig.commit(1, group_id="a", **NOBODY)) == ErrorCode.NONE:
+            count += 1
+        assert code == refused
+        assert 0 < count < 50
+        assert sum(partition.log.size_bytes for partition in partitions) - written <= 10_000
+        assert (await rig.call(joining(group_id="new"), 9)).error_code == refused
+        assert await rig.heartbeat(honest) == ErrorCode.NONE
+        rig.coordinator.delete_group("old")
+        assert "old" not in rig.coordinator.machine.image
+
+
 async def test_a_long_group_id_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever asks for it: to hash and to remember ten thousand of them would cost everybody."""
     hashed: list[int] = []

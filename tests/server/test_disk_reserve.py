@@ -35,7 +35,10 @@ class FillingDisk(OsFileSystem):
 
 
 async def test_a_disk_that_fills_up_and_empties(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Producers get a retriable error, consumers and commits go on, and producing resumes by itself."""
+    """Producers get a retriable error, consumers and commits go on, and producing resumes by itself.
+
+    When only a part of the reserve is left, which checkpoints and the next start need, commits get one too.
+    """
     caplog.set_level(logging.INFO, "minibroker.server.maintenance")
     disk = FillingDisk()
     settings = settings_for_test(str(tmp_path), {"minibroker.disk.reserve.bytes": RESERVE})
@@ -45,7 +48,7 @@ async def test_a_disk_that_fills_up_and_empties(tmp_path: Path, caplog: pytest.L
         await trio.to_thread.run_sync(_fill_and_empty, f"{endpoint.host}:{endpoint.port}", disk)
         running.stop()
     said = [record.levelno for record in caplog.records if record.name == "minibroker.server.maintenance"]
-    assert said == [logging.WARNING, logging.INFO]
+    assert said == [logging.WARNING, logging.WARNING, logging.INFO]
 
 
 def _fill_and_empty(address: str, disk: FillingDisk) -> None:
@@ -68,7 +71,15 @@ def _fill_and_empty(address: str, disk: FillingDisk) -> None:
         with Wire(address) as careless:
             careless.send(produce_request("t", batch(b"lots"), acks=0), 9)
             assert careless.is_closed()
+        disk.free = RESERVE // 8
+        while (code := commit(wire)) == ErrorCode.NONE:
+            pass
+        assert code == ErrorCode.COORDINATOR_NOT_AVAILABLE
+        assert ErrorCode(code).retriable
+        assert len(values(wire, "t")) == appended
         disk.free = 2 * RESERVE
+        while commit(wire) != ErrorCode.NONE:
+            pass
         while produce(wire, "t", batch(b"after")).error_code != ErrorCode.NONE:
             pass
         assert values(wire, "t", appended) == [b"after"]
