@@ -12,6 +12,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
 import attrs
 import trio
 
@@ -39,7 +43,10 @@ from minibroker.topics.partition import Partition
 READ_COMMITTED = 1
 FULL_EPOCHS = (0, -1)
 CHECKED_PARTITIONS = 100
-"""A request for more partitions than this may name none of them twice: a long poll reads all of them at each wake-up."""
+"""A request for more partitions than this may name none of them twice: each time it is read."""
+FEW_PARTITIONS = 4
+"""To read so many again costs as little as to read first what has moved."""
+Wanted = tuple[FetchTopic, FetchPartition]
 
 
 def handle(request: FetchRequest, context: RequestContext) -> Reply:
@@ -76,6 +83,10 @@ class _Fetch:
     unchecked: list[tuple[Partition, FileSlice]] = attrs.field(factory=list)
     """What the last read found and nobody has verified since the broker started: it must not be sent yet."""
     _event: trio.Event = attrs.field(factory=trio.Event)
+    _moved: set[int] = attrs.field(factory=set)
+    """Which of the partitions have moved since they were last read, by their place in the request."""
+    _look_again: bool = False
+    """Whether everything has to be read again."""
 
     def read(self) -> tuple[FetchResponse, bool]:
         """Return the response as of now, and whether it need not wait for more."""
@@ -101,24 +112,57 @@ class _Fetch:
         return FetchResponse(responses=topics), done
 
     async def wait(self, deadline: float) -> FetchResponse:
-        """Read again whenever a partition moves, until it is enough or the time is over."""
-        partitions = self._partitions()
-        for partition in partitions:
-            partition.add_waiter(self._wake)
+        """Read again what has moved, until it is enough or the time is over; then all."""
+        wanted = [(topic, partition) for topic in self.request.topics for partition in topic.partitions]
+        waiters = self._waiters(wanted)
+        for partition, waiter in waiters:
+            partition.add_waiter(waiter)
         self.services.polls.add(self._wake)
         try:
             with trio.move_on_at(deadline):
                 while True:
                     self._event = trio.Event()
+                    self._moved.clear()
+                    self._look_again = False
                     response, done = await self._read_checked()
                     if done or self.services.ending:
                         return response
-                    await self._event.wait()
+                    await self._wait_enough(wanted, response)
         finally:
             self.services.polls.discard(self._wake)
-            for partition in partitions:
-                partition.remove_waiter(self._wake)
+            for partition, waiter in waiters:
+                partition.remove_waiter(waiter)
         return (await self._read_checked())[0]
+
+    async def _wait_enough(self, wanted: list[Wanted], response: FetchResponse) -> None:
+        """Return when there may be enough to read: `response` is what there is."""
+        if len(wanted) <= FEW_PARTITIONS:
+            await self._event.wait()
+            return
+        sizes = [
+            data.records.size_bytes if data.records else 0 for topic in response.responses for data in topic.partitions
+        ]
+        while True:
+            await self._event.wait()
+            self._event = trio.Event()
+            moved, self._moved = self._moved, set()
+            if self._look_again or self._may_suffice(wanted, sizes, moved):
+                return
+
+    def _may_suffice(self, wanted: list[Wanted], sizes: list[int], moved: set[int]) -> bool:
+        """Read what has moved, and note in `sizes` how much there is; whether that is enough, or an error."""
+        limit = min(self.request.max_bytes, self.services.settings.fetch_max_bytes)
+        total = sum(sizes)
+        for index in moved:
+            total -= sizes[index]
+            try:
+                data = self._read_partition(*wanted[index], limit - total, first=not total)
+            except KafkaError:
+                return True
+            sizes[index] = data.records.size_bytes if data.records else 0
+            total += sizes[index]
+        self.unchecked = []  # the read of everything finds out
+        return total >= self.request.min_bytes
 
     async def _read_checked(self) -> tuple[FetchResponse, bool]:
         """Read, verify what has not been verified yet, and read again: what is damaged shows as an error then."""
@@ -130,18 +174,20 @@ class _Fetch:
         return response, done
 
     def _wake(self) -> None:
+        self._look_again = True
         self._event.set()
 
-    def _partitions(self) -> list[Partition]:
-        """The partitions that can be waited for: a wait begins only when there was none in error."""
-        found = []
-        for topic in self.request.topics:
-            for wanted in topic.partitions:
-                try:
-                    found.append(self._find(topic, wanted.partition))
-                except KafkaError:
-                    self._event.set()
-        return found
+    def _wake_for(self, index: int) -> None:
+        self._moved.add(index)
+        self._event.set()
+
+    def _waiters(self, wanted: list[Wanted]) -> list[tuple[Partition, Callable[[], None]]]:
+        """The partitions that can be waited for, and what they shall call. A wait begins only when none is in error."""
+        waiters: list[tuple[Partition, Callable[[], None]]] = []
+        for index, (topic, partition) in enumerate(wanted):
+            with contextlib.suppress(KafkaError):
+                waiters.append((self._find(topic, partition.partition), partial(self._wake_for, index)))
+        return waiters
 
     def _find(self, topic: FetchTopic, index: int) -> Partition:
         if self.version < 13:

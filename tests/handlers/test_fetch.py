@@ -1,0 +1,123 @@
+"""Long polls: what a wake-up costs, and that whoever waits gets what came."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
+from minibroker.topics.partition import Partition
+from tests.handlers.harness import HandlerBench
+
+PARTITIONS = 50
+VERSION = 11
+WAIT_MS = 10_000
+
+
+def request(min_bytes: int, max_bytes: int = 1 << 20, partitions: int = PARTITIONS) -> FetchRequest:
+    wanted = [
+        FetchPartition(partition=index, fetch_offset=0, partition_max_bytes=1 << 20) for index in range(partitions)
+    ]
+    topics = [FetchTopic(topic="t", partitions=wanted)]
+    return FetchRequest(max_bytes=max_bytes, min_bytes=min_bytes, max_wait_ms=WAIT_MS, topics=topics)
+
+
+def sizes(response: FetchResponse) -> dict[int, int]:
+    return {
+        data.partition_index: data.records.size_bytes
+        for topic in response.responses
+        for data in topic.partitions
+        if data.records
+    }
+
+
+class Poll:
+    """A long poll that waits."""
+
+    def __init__(self, reply: Coroutine[Any, Any, FetchResponse]) -> None:
+        self.reply = reply
+        self.response: FetchResponse | None = None
+
+    async def run(self) -> None:
+        self.response = await self.reply
+
+
+@asynccontextmanager
+async def polling(bench: HandlerBench, asked: FetchRequest) -> AsyncIterator[Poll]:
+    await bench.create("t", PARTITIONS)
+    poll = Poll(bench.start(asked, VERSION))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(poll.run)
+        await wait_all_tasks_blocked()
+        yield poll
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The partitions that are read, one after the other."""
+    seen: list[int] = []
+    read = Partition.read
+
+    def counted(self: Partition, *args: Any, **options: Any) -> Any:
+        seen.append(self.index)
+        return read(self, *args, **options)
+
+    monkeypatch.setattr(Partition, "read", counted)
+    return seen
+
+
+@pytest.mark.parametrize("max_bytes", [1 << 20, 1000])
+async def test_only_what_has_moved_is_read_at_a_wake_up(
+    autojump_clock: MockClock, bench: HandlerBench, reads: list[int], max_bytes: int
+) -> None:
+    """Ten records in one of fifty partitions do not have all of them read ten times, also if it can never be enough."""
+    async with polling(bench, request(1 << 30, max_bytes)) as poll:
+        reads.clear()
+        for _ in range(10):
+            await bench.append("t", 5, partition=7)
+            await wait_all_tasks_blocked()
+        assert set(reads) == {7}
+        assert poll.response is None
+    assert poll.response is not None
+    assert list(sizes(poll.response)) == [7]
+
+
+async def test_what_comes_to_several_partitions_is_added_up(autojump_clock: MockClock, bench: HandlerBench) -> None:
+    """The poll ends with the record that makes it enough, and has all of them."""
+    async with polling(bench, request(220)) as poll:
+        began = trio.current_time()
+        for index in (3, 9, 3):
+            assert poll.response is None
+            await bench.append("t", 1, partition=index)
+            await wait_all_tasks_blocked()
+        assert poll.response is not None
+        found = sizes(poll.response)
+        assert list(found) == [3, 9]
+        assert sum(found.values()) >= 220
+        assert trio.current_time() - began < WAIT_MS / 1000
+
+
+async def test_a_deleted_topic_ends_the_wait(autojump_clock: MockClock, bench: HandlerBench) -> None:
+    """With its error, as anything does that a read of everything would refuse."""
+    async with polling(bench, request(1 << 30)) as poll:
+        bench.services.catalog.delete_topic("t")
+        await wait_all_tasks_blocked()
+        assert poll.response is not None
+        codes = {data.error_code for topic in poll.response.responses for data in topic.partitions}
+        assert codes == {ErrorCode.UNKNOWN_TOPIC_OR_PARTITION}
+
+
+async def test_the_end_of_the_broker_ends_the_wait(autojump_clock: MockClock, bench: HandlerBench) -> None:
+    """With what there is."""
+    async with polling(bench, request(1 << 30)) as poll:
+        await bench.append("t", 1, partition=4)
+        bench.services.end()
+        await wait_all_tasks_blocked()
+        assert poll.response is not None
+        assert list(sizes(poll.response)) == [4]
