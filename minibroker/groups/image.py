@@ -94,9 +94,12 @@ class Image:
             del self.offsets[group_id]
             self.size_bytes -= GROUP_BYTES + text_bytes(group_id)
 
-    def knows(self, record: OffsetRecord) -> bool:
-        """Whether there is a committed offset that `record` would replace."""
-        return record.partition in self.offsets_of(record.group_id).get(record.topic, ())
+    def has_room_for(self, record: OffsetRecord) -> bool:
+        """Whether `record` would replace a committed offset and hardly take more: a short note beside it is free."""
+        old = self.offsets_of(record.group_id).get(record.topic, {}).get(record.partition)
+        if old is None or record.value is None:
+            return False
+        return _offset_bytes(record.value) <= max(_offset_bytes(old), 2 * OFFSET_BYTES)
 
     def committed(self) -> Iterator[tuple[str, str, int, CommittedOffset]]:
         """Every committed offset with its group, topic and partition."""

@@ -251,8 +251,10 @@ class GroupMachine:
         return group
 
     def check_commits(self, records: Sequence[OffsetRecord]) -> None:
-        """Raise InvalidCommitOffsetSize if there is no memory for offsets that were never committed before."""
-        if self.size_bytes > self.settings.minibroker_groups_max_bytes and not all(map(self.image.knows, records)):
+        """Raise InvalidCommitOffsetSize if there is no memory for offsets that were never committed, or say much more."""
+        if self.size_bytes > self.settings.minibroker_groups_max_bytes and not all(
+            map(self.image.has_room_for, records)
+        ):
             raise InvalidCommitOffsetSize("minibroker.groups.max.bytes allows no more committed offsets")
 
     def _check_room(self, group: ClassicGroup, more_bytes: int) -> None:

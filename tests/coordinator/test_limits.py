@@ -107,6 +107,9 @@ async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testin
         assert answer.error_code == FULL
         assert committing < 200
         assert await rig.commit(2, group_id="c0", **NOBODY) == ErrorCode.NONE
+        assert await rig.commit(2, group_id="c0", metadata="x" * 100, **NOBODY) == ErrorCode.NONE
+        much_more = await rig.commit(2, group_id="c0", metadata="x" * 4_000, **NOBODY)
+        assert much_more == ErrorCode.INVALID_COMMIT_OFFSET_SIZE
         await works(rig, honest, 3)
         before = rig.coordinator.machine.size_bytes
         assert MUCH < before < 1.1 * MUCH
