@@ -50,7 +50,8 @@ class Answers:
     _queued_bytes: int = 0
     """Memory of the answers that are encoded and not yet in the outbox, and of the requests that wait behind another.
 
-    The first that waits is not counted: consumers poll all the time, and what one request takes is limited.
+    The first is counted only if it keeps its records while others wait in order: consumers poll all the time, and what one
+    request takes beside its records is limited.
     """
     _outbox: Outbox = attrs.field(init=False)
     _awaited_round: int = 0
@@ -83,7 +84,7 @@ class Answers:
 
     def add(self, answer: Answer) -> None:
         """Queue the answer of the next request, and send what stands ready."""
-        if self._queue or isinstance(answer, Sendable):
+        if self._queue or isinstance(answer, Sendable) or answer.in_order:
             self._queued_bytes += answer.held_bytes
         else:
             answer.held_bytes = 0
@@ -173,12 +174,13 @@ class Answers:
             while self._writing:
                 await self._send_outbox()
                 if self._queue and isinstance(head := self._queue[0], Waiting):
-                    self._queued_bytes -= head.held_bytes
-                    head.held_bytes = 0
+                    if not head.in_order:
+                        self._queued_bytes -= head.held_bytes
+                        head.held_bytes = 0
                     self._queue[0] = answer = await head.wait()
                     if head.in_order:
                         self.in_order = False
-                    self._queued_bytes += answer.held_bytes
+                    self._queued_bytes += answer.held_bytes - head.held_bytes
                 self._writing = False
                 self.send_ready()
 

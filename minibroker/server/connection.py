@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import traceback
 
 import attrs
 import trio
@@ -117,7 +118,7 @@ class Connection:
         self.release()
         unsent = self._answers.unsent_bytes
         unfinished = 0 if self._paused else self.inbox.unfinished_bytes
-        if (unsent if self._paused else self._held_bytes) <= self.budget.share_bytes:
+        if self._answers.in_order or (unsent if self._paused else self._held_bytes) <= self.budget.share_bytes:
             return
         granted = self.limits.pressed_s + unfinished / self.limits.pressed_bytes_per_s
         crawls = bool(unfinished and self._unfinished_since) and now - self._unfinished_since > granted
@@ -293,8 +294,12 @@ class Connection:
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """One of the exceptions in a group, however deep."""
+    """One of the exceptions in a group, however deep.
+
+    What its traceback refers to is dropped, a request perhaps: Trio may keep it in a cycle until garbage is collected.
+    """
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    traceback.clear_frames(error.__traceback__)
     return error

@@ -14,7 +14,8 @@ from minibroker.server.connection import Connection
 from minibroker.server.dispatch import Dispatcher, Sendable, Waiting, decoded_bytes
 from minibroker.server.inbox import SCRATCH_BYTES, Inbox
 from minibroker.server.limits import Limits, MemoryBudget, Turns
-from minibroker.server.transport import Buffer
+from minibroker.server.poller import Poller, TaskPoller
+from minibroker.server.transport import Buffer, Transport
 from minibroker.storage.filesystem import File
 from minibroker.topics.flusher import Flusher
 
@@ -31,6 +32,7 @@ class Peer:
     closed: bool = False
     """By the broker."""
     left: bool = False
+    reset: bool = False
     broken: bool = False
     """Whether whatever the broker sends fails."""
     to_broker: bytearray = attrs.field(factory=bytearray)
@@ -63,6 +65,8 @@ class Peer:
     # -- the broker's Transport
 
     def receive_nowait(self, buffer: memoryview) -> int | None:
+        if self.reset:
+            raise ConnectionResetError(104, "Connection reset by peer")
         if not self.to_broker:
             return 0 if self.left else None
         size = min(len(buffer), len(self.to_broker))
@@ -83,7 +87,7 @@ class Peer:
 
     async def wait_readable(self) -> None:
         await trio.lowlevel.checkpoint()
-        while not self.to_broker and not self.left:
+        while not self.to_broker and not self.left and not self.reset:
             await self._changed.wait()
 
     async def wait_writable(self) -> None:
@@ -117,7 +121,7 @@ class Bench:
     complaints: Complaints = attrs.field(factory=Complaints)
     connections: list[Connection] = attrs.field(factory=list)
 
-    def connection(self, peer: Peer) -> Connection:
+    def connection(self, peer: Transport, poller: Poller | None = None) -> Connection:
         dispatcher = SimpleNamespace(services=SimpleNamespace(flusher=self.flusher), dispatch=self._dispatch)
         inbox = Inbox(self.scratch, self.limits.max_frame_bytes)
         connection = Connection(
@@ -126,6 +130,7 @@ class Bench:
             inbox=inbox,
             limits=self.limits,
             budget=self.budget,
+            poller=poller or TaskPoller(),
             turns=self.turns,
             complaints=self.complaints,
         )
@@ -140,7 +145,13 @@ class Bench:
             return Sendable.of([answer])
         if isinstance(answer, tuple):
             return Sendable.of([answer[0]], answer[1])
-        return Waiting(answer, lambda done: Sendable.of([done]), lambda error: error, False, decoded_bytes(len(frame)))
+        return Waiting(
+            reply=answer,
+            encode=lambda done: Sendable.of([done]),
+            refuse=lambda error: error,
+            in_order=frame[:8] == b"in order",
+            held_bytes=decoded_bytes(len(frame)),
+        )
 
     async def run_relieving(self) -> None:
         """What `Connections.run_relieving` does."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import socket
 import weakref
 from collections.abc import Iterator
 from typing import ClassVar
@@ -16,6 +17,8 @@ import trio.testing
 from minibroker.protocol.errors import ProtocolError
 from minibroker.server import inbox
 from minibroker.server.limits import LEAST_TURN_S, MemoryBudget, Turns
+from minibroker.server.poller import HAS_EPOLL, EpollPoller
+from minibroker.server.transport import SocketTransport
 from tests.server.peer import LIMITS, Bench, Peer
 
 MIB = 1 << 20
@@ -376,7 +379,7 @@ class Traced(bytearray):
 
 
 @pytest.mark.usefixtures("_uncollected")
-@pytest.mark.parametrize("end", ["leaves", "breaks", "is a fault"])
+@pytest.mark.parametrize("end", ["leaves", "breaks", "is reset", "is a fault"])
 async def test_a_closed_connection_keeps_no_memory_until_garbage_is_collected(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch, end: str
 ) -> None:
@@ -401,12 +404,42 @@ async def test_a_closed_connection_keeps_no_memory_until_garbage_is_collected(
     if end == "is a fault":
         peer.send(bytes(MIB))
     else:
-        peer.left = end == "leaves"
+        peer.left, peer.reset = end == "leaves", end == "is reset"
         peer.broken = True
     peer.take()
     await peer.wait_closed()
     await settle()
     assert [made() for made in Traced.made] == [None] * len(Traced.made)
+
+
+@pytest.mark.skipif(not HAS_EPOLL, reason="no epoll here")
+@pytest.mark.usefixtures("_uncollected")
+async def test_a_reset_keeps_no_memory_either(nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error comes out of the poller, and its traceback from where half a request was to be received into."""
+    monkeypatch.setattr(inbox, "bytearray", Traced, raising=False)
+    Traced.made.clear()
+    poller = EpollPoller(rest=lambda: None)
+    nursery.start_soon(poller.run)
+    bench = Bench(lambda frame: frame)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    connection = bench.connection(SocketTransport(ours, "here"), poller)
+    ended = trio.Event()
+
+    async def run() -> None:
+        await connection.run()
+        ended.set()
+
+    nursery.start_soon(run)
+    theirs.send(b"\0\0\0\1x" + MIB.to_bytes(4, "big") + bytes(50_000))
+    with trio.fail_after(30):
+        while bench.budget.held_bytes < 50_000:
+            await trio.lowlevel.checkpoint()
+        theirs.close()  # with an answer unread: that is a reset
+        await ended.wait()
+    assert len(Traced.made) >= 1
+    assert [made() for made in Traced.made] == [None] * len(Traced.made)
+    nursery.cancel_scope.cancel()
 
 
 async def test_requests_that_wait_behind_another_are_counted(
@@ -478,6 +511,31 @@ async def test_whoever_queues_requests_gives_way_when_memory_is_short(
     assert trio.current_time() < 60
     assert sum(attacker.closed for attacker in attackers) > 0
     assert not waiting.closed
+
+
+async def test_records_that_others_wait_for_are_counted(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """A batch that takes long to check is kept meanwhile: it counts, but its producer is not at fault, however long it is."""
+    go_on = trio.Event()
+
+    async def check() -> bytes:
+        await go_on.wait()
+        return b"."
+
+    bench = Bench(lambda frame: check(), budget=MemoryBudget(10 * MIB))
+    nursery.start_soon(bench.run_relieving)
+    peers = [Peer() for _ in range(10)]
+    for peer in peers:
+        nursery.start_soon(bench.connection(peer).run)
+        peer.send_frame(b"in order" + bytes(MIB))
+    await settle()
+    assert bench.budget.held_bytes > 25 * MIB
+    await trio.sleep(10 * LIMITS.pressed_s)
+    go_on.set()
+    await settle()
+    assert [peer.take() for peer in peers] == [b"."] * 10
+    assert not bench.budget.exceeded
 
 
 async def test_whom_we_hold_back_is_not_cut_for_that(
