@@ -105,7 +105,7 @@ def _append(
             raise admitted
         stored, header = admitted
         _check_replicas(partition, header, request.acks, now_ms, context)
-        appended = partition.append_admitted(stored, header, now_ms)
+        appended = partition.append(stored, header, now_ms)
     except KafkaError as error:
         if request.acks == 0:
             raise ProtocolError(f"a producer with acks=0 cannot be told of {error}") from error

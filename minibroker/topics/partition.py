@@ -18,7 +18,7 @@ from minibroker.config.topic_settings import TopicSettings
 from minibroker.protocol.errors import KafkaError, KafkaStorageError
 from minibroker.records.batch import BatchHeader, TimestampType, assign, decode_header
 from minibroker.records.builder import BatchBuilder
-from minibroker.records.validation import BatchLimits, admit_batch
+from minibroker.records.validation import BatchLimits
 from minibroker.storage.errors import StorageError
 from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.reading import FileSlice
@@ -103,20 +103,11 @@ class Partition:
 
     # -- appending
 
-    def append(self, batch: memoryview, now_ms: int) -> Appended:
-        """Validate a producer's batch and append it.
-
-        `batch` is one record batch in a writable buffer; it is changed. Raises KafkaError for a batch that is refused, and
-        what `append_admitted` does.
-        """
-        stored, header = admit_batch(batch, self.limits, now_ms)
-        return self.append_admitted(stored, header, now_ms)
-
-    def append_admitted(self, stored: memoryview, header: BatchHeader, now_ms: int) -> Appended:
+    def append(self, batch: memoryview, header: BatchHeader, now_ms: int) -> Appended:
         """Give a batch that `admit_batch` has let through its offsets and append it: written, not yet durable.
 
-        Raises KafkaError for one that does not follow its producer's last, KafkaStorageError when it cannot be written;
-        then nothing of it is in the log.
+        It is in a writable buffer, and is changed. Raises KafkaError for one that does not follow its producer's last,
+        KafkaStorageError when it cannot be written; then nothing of it is in the log.
         """
         if header.producer_id >= 0:
             duplicate = self.log.producer_state.check(header, now_ms)
@@ -127,7 +118,7 @@ class Partition:
                     log_append_time_ms=self._append_time(duplicate.timestamp_ms),
                     ticket=self.flush_ticket(),
                 )
-        return self._append(stored, header, now_ms)
+        return self._append(batch, header, now_ms)
 
     def append_records(self, records: Iterable[tuple[bytes, bytes | None]], now_ms: int) -> Appended:
         """Append keyed records of the broker's own to an internal topic; a value of None is a tombstone."""

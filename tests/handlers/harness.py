@@ -17,6 +17,7 @@ from minibroker.handlers.registry import BY_KEY
 from minibroker.protocol.codec import decode_message, encode
 from minibroker.protocol.schema import Request, Response
 from minibroker.records.builder import build_batch
+from minibroker.records.validation import admit_batch
 from minibroker.storage.log import FlushPoint
 from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
@@ -85,7 +86,8 @@ class HandlerBench:
     async def append(self, topic: str, count: int, partition: int = 0) -> None:
         """Append records to a partition, durably where its settings say so."""
         batch = build_batch((NOW_MS + index, b"key", b"value", ()) for index in range(count))
-        appended = self.services.catalog.partition(topic, partition).append(memoryview(batch), NOW_MS)
+        found = self.services.catalog.partition(topic, partition)
+        appended = found.append(*admit_batch(memoryview(batch), found.limits, NOW_MS), NOW_MS)
         await self.services.flusher.wait_durable(appended.ticket)
 
 

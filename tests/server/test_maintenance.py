@@ -13,6 +13,7 @@ import trio
 import trio.testing
 
 from minibroker.protocol.errors import ErrorCode
+from minibroker.records.validation import admit_batch
 from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
 from minibroker.storage.checkpoint import LEAST_RESERVE_BYTES, CheckpointFile, PendingCheckpoint
 from minibroker.storage.errors import DiskFull, StorageError, storage_error
@@ -286,7 +287,7 @@ async def test_remembered_producers_are_limited() -> None:
 
         def write(partition: Partition, producer_id: int, sequence: int, now_ms: int) -> int:
             batch, _ = make_batch(0, producer=(producer_id, 0, sequence))
-            return partition.append(batch, now_ms).base_offset
+            return partition.append(*admit_batch(batch, partition.limits, now_ms), now_ms).base_offset
 
         now_ms, first = EPOCH_MS, 0
         for sequence in range(12):
@@ -340,7 +341,8 @@ async def test_what_came_while_the_date_was_in_the_past_stays(
         async def write(timestamp_ms: int) -> int:
             partition = rig.data.catalog.topics["stamped"].partitions[0]
             batch, _ = make_batch(0, timestamps=[timestamp_ms], producer=(7, 0, 0))
-            appended = partition.append(batch, rig.services.clock.now_ms())
+            now_ms = rig.services.clock.now_ms()
+            appended = partition.append(*admit_batch(batch, partition.limits, now_ms), now_ms)
             await rig.services.flusher.wait_durable(appended.ticket)
             assert partition.log_end_offset == 1, "the retry of a batch was taken for a new one"
             return partition.log_start_offset

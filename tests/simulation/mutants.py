@@ -15,6 +15,7 @@ import attrs
 from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.handlers.context import AfterFlush
 from minibroker.protocol.api import ApiKey
+from minibroker.records.batch import BatchHeader
 from minibroker.server.dispatch import Dispatcher
 from minibroker.storage import recovery, tail
 from minibroker.storage.errors import SyncFailed
@@ -104,9 +105,9 @@ def duplicate_acknowledged_before_sync() -> Iterator[None]:
     """A retry is answered at once, though the batch that it repeats is not durable."""
     append = Partition.append
 
-    def wrong(self: Partition, batch: memoryview, now_ms: int) -> Appended:
+    def wrong(self: Partition, batch: memoryview, header: BatchHeader, now_ms: int) -> Appended:
         end = self.log_end_offset
-        appended = append(self, batch, now_ms)
+        appended = append(self, batch, header, now_ms)
         return attrs.evolve(appended, ticket=0) if appended.base_offset < end else appended
 
     yield from replaced(Partition, "append", wrong)
@@ -301,9 +302,9 @@ def duplicate_answered_with_another_offset() -> Iterator[None]:
     """A retry is told the end of the log, as if it had been appended."""
     append = Partition.append
 
-    def wrong(self: Partition, batch: memoryview, now_ms: int) -> Appended:
+    def wrong(self: Partition, batch: memoryview, header: BatchHeader, now_ms: int) -> Appended:
         end = self.log_end_offset
-        appended = append(self, batch, now_ms)
+        appended = append(self, batch, header, now_ms)
         return attrs.evolve(appended, base_offset=end) if appended.base_offset < end else appended
 
     yield from replaced(Partition, "append", wrong)
