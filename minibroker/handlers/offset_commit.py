@@ -26,7 +26,7 @@ from minibroker.protocol.messages.offset_commit import (
 def handle(request: OffsetCommitRequest, context: RequestContext) -> AfterFlush:
     """Store what can be stored, and say of each partition whether it was."""
     coordinator = context.services.coordinator
-    records: list[OffsetRecord] = []
+    records: dict[tuple[str, int], OffsetRecord] = {}
     try:
         if _names_something(request, context):
             caller = Caller(
@@ -36,9 +36,9 @@ def handle(request: OffsetCommitRequest, context: RequestContext) -> AfterFlush:
             )
             coordinator.check_commit(request.group_id, caller, context.version)
         response = _store(request, context, records, None)
-        coordinator.commit(records)
+        coordinator.commit(list(records.values()))
     except KafkaError as error:
-        response = _store(request, context, [], error)
+        response = _store(request, context, {}, error)
     return AfterFlush(response, coordinator.ticket(request.group_id))
 
 
@@ -56,7 +56,10 @@ def _exists(topic: str, partition: int, context: RequestContext) -> bool:
 
 
 def _store(
-    request: OffsetCommitRequest, context: RequestContext, records: list[OffsetRecord], refusal: KafkaError | None
+    request: OffsetCommitRequest,
+    context: RequestContext,
+    records: dict[tuple[str, int], OffsetRecord],
+    refusal: KafkaError | None,
 ) -> OffsetCommitResponse:
     """The response, with the offsets that are to be stored in `records`; none are if there is a `refusal`."""
     wall_ms = context.services.clock.now_ms()
@@ -79,7 +82,7 @@ def _store(
             )
         except KafkaError as error:
             return error.code
-        records.append(OffsetRecord(request.group_id, topic, index, value))
+        records[topic, index] = OffsetRecord(request.group_id, topic, index, value)  # of one named twice the last
         return ErrorCode.NONE
 
     return OffsetCommitResponse(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 import trio.testing
 from trio.testing import MockClock
@@ -163,6 +164,21 @@ async def test_a_retention_of_the_clients_own(autojump_clock: MockClock) -> None
         assert stored.expire_timestamp_ms == stored.commit_timestamp_ms + 1000
         assert await rig.commit(5, version=5) == ErrorCode.NONE
         assert rig.coordinator.machine.image.offsets_of("g")["t"][0].expire_timestamp_ms == -1
+
+
+async def test_a_partition_is_committed_once(autojump_clock: MockClock) -> None:
+    """As it is named last, however often: a request is not a thousand records for one offset."""
+    async with open_rig() as rig:
+        await rig.call(committing(1), 8)
+        request = committing(1)
+        (topic,) = request.topics
+        topic.partitions = [attrs.evolve(topic.partitions[0], committed_offset=offset) for offset in range(1000)]
+        before = [partition.log_end_offset for partition in rig.services.catalog.topics[CONSUMER_OFFSETS].partitions]
+        (answered,) = (await rig.call(request, 8)).topics
+        assert [partition.error_code for partition in answered.partitions] == [ErrorCode.NONE] * 1000
+        after = [partition.log_end_offset for partition in rig.services.catalog.topics[CONSUMER_OFFSETS].partitions]
+        assert sum(after) == sum(before) + 1
+        assert rig.coordinator.machine.image.offsets_of("g")["t"][0].offset == 999
 
 
 async def test_what_a_commit_can_hear(autojump_clock: MockClock) -> None:
