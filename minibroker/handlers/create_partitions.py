@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from minibroker.handlers.context import AfterFlush, RequestContext, Services
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
 from minibroker.handlers.creation import answer_each, check_replicas
+from minibroker.handlers.turns import in_turns
 from minibroker.protocol.errors import InvalidReplicaAssignment
 from minibroker.protocol.messages.create_partitions import (
     CreatePartitionsRequest,
@@ -21,12 +22,16 @@ from minibroker.protocol.messages.create_partitions import (
 )
 
 
-def handle(request: CreatePartitionsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: CreatePartitionsRequest, context: RequestContext) -> Reply:
     """Let every topic grow, or say whether it could."""
     services = context.services
     grow = partial(_grow, services=services, validate_only=request.validate_only)
-    results = answer_each(request.topics, grow, CreatePartitionsTopicResult)
-    return AfterFlush(CreatePartitionsResponse(results=results), services.catalog.flush_ticket())
+    results: list[CreatePartitionsTopicResult] = []
+
+    def reply() -> AfterFlush:
+        return AfterFlush(CreatePartitionsResponse(results=results), services.catalog.flush_ticket())
+
+    return in_turns(answer_each(request.topics, grow, CreatePartitionsTopicResult, results), reply, services)
 
 
 def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bool) -> CreatePartitionsTopicResult:

@@ -17,8 +17,9 @@ from functools import partial
 from typing import Any
 
 from minibroker.config.describe import describe_topic
-from minibroker.handlers.context import AfterFlush, RequestContext, Services
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
 from minibroker.handlers.creation import answer_each, check_replicas
+from minibroker.handlers.turns import in_turns
 from minibroker.protocol.errors import (
     InvalidConfig,
     InvalidPartitions,
@@ -40,24 +41,29 @@ from minibroker.topics.names import INTERNAL_TOPICS
 DEFAULT = -1
 
 
-def handle(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush | Coroutine[Any, Any, AfterFlush]:
+def handle(request: CreateTopicsRequest, context: RequestContext) -> Reply:
     """Make every topic, or say whether it could be made."""
     leaving = context.services.catalog.leaving
     wait = any(topic.name in leaving for topic in request.topics)
     return _make_all_later(request, context) if wait else _make_all(request, context)
 
 
-async def _make_all_later(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
+async def _make_all_later(request: CreateTopicsRequest, context: RequestContext) -> Any | AfterFlush:
     services = context.services
     await services.flusher.wait_durable(services.catalog.flush_ticket())
-    return _make_all(request, context)
+    reply = _make_all(request, context)
+    return await reply if isinstance(reply, Coroutine) else reply
 
 
-def _make_all(request: CreateTopicsRequest, context: RequestContext) -> AfterFlush:
+def _make_all(request: CreateTopicsRequest, context: RequestContext) -> Reply:
     services = context.services
     create = partial(_create, services=services, validate_only=request.validate_only)
-    results = answer_each(request.topics, create, CreatableTopicResult)
-    return AfterFlush(CreateTopicsResponse(topics=results), services.catalog.flush_ticket())
+    results: list[CreatableTopicResult] = []
+
+    def reply() -> AfterFlush:
+        return AfterFlush(CreateTopicsResponse(topics=results), services.catalog.flush_ticket())
+
+    return in_turns(answer_each(request.topics, create, CreatableTopicResult, results), reply, services)
 
 
 def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -> CreatableTopicResult:
@@ -71,12 +77,12 @@ def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -
         name=topic.name,
         num_partitions=partitions,
         replication_factor=1,
-        configs=_told(configs, catalog),
     )
     if validate_only:
         catalog.check_new_topic(topic.name, partitions, configs)
     else:
         result.topic_id = catalog.create_topic(topic.name, partitions, configs).id
+    result.configs = _told(configs, catalog)
     return result
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from minibroker.handlers.turns import Steps
 from minibroker.protocol.errors import InvalidReplicaAssignment, InvalidRequest, KafkaError
 
 
@@ -15,16 +16,20 @@ class Named(Protocol):
     name: str
 
 
+STEPS_PER_TOPIC = 200
+"""At least so much is to be done for each, even if nothing is made."""
 TopicT = TypeVar("TopicT", bound=Named)
 ResultT = TypeVar("ResultT")
 
 
 def answer_each(
-    topics: Sequence[TopicT], answer: Callable[[TopicT], ResultT], result: Callable[..., ResultT]
-) -> list[ResultT]:
-    """Each topic's `answer`, or the `result` that carries its error. One that is named twice is refused once."""
+    topics: Sequence[TopicT],
+    answer: Callable[[TopicT], ResultT],
+    result: Callable[..., ResultT],
+    results: list[ResultT],
+) -> Steps:
+    """Fill `results` with each topic's `answer`, or the `result` that carries its error. One named twice is refused once."""
     named = Counter(topic.name for topic in topics)
-    results = []
     for topic in {topic.name: topic for topic in topics}.values():
         try:
             if named[topic.name] > 1:
@@ -32,7 +37,7 @@ def answer_each(
             results.append(answer(topic))
         except KafkaError as error:
             results.append(result(name=topic.name, error_code=error.code, error_message=error.message))
-    return results
+        yield STEPS_PER_TOPIC
 
 
 def check_replicas(broker_ids: Sequence[int], node_id: int) -> None:

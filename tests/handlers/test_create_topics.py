@@ -1,5 +1,6 @@
 """CreateTopics: defaults, placement, refusals, what a new topic answers, durability."""
 
+from collections.abc import Coroutine
 from uuid import UUID
 
 import pytest
@@ -175,3 +176,15 @@ async def test_what_was_answered_survives_a_power_cut(bench: HandlerBench) -> No
         found = after.services.catalog.topics["t"]
         assert (found.id, len(found.partitions), found.configs) == (result.topic_id, 3, {"retention.ms": "5"})
         assert found.settings.retention_ms == 5
+
+
+async def test_many_topics_are_made_in_turns(bench: HandlerBench) -> None:
+    """A request for more than a few is a coroutine that lets others in; each topic has its answer, in order."""
+    wanted = [topic(f"t{index}") for index in range(20)] + [topic("t3"), topic("not a name")]
+    reply = bench.start(CreateTopicsRequest(topics=wanted, timeout_ms=1000), 7)
+    assert isinstance(reply, Coroutine)
+    assert len(bench.services.catalog.topics) < 20
+    results = (await reply).response.topics
+    assert [result.name for result in results] == [*(f"t{index}" for index in range(20)), "not a name"]
+    assert {result.name for result in results if result.error_code} == {"t3", "not a name"}
+    assert all(result.configs for result in results if not result.error_code)
