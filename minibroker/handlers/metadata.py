@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from minibroker.handlers.authorized import CLUSTER_OPERATIONS, TOPIC_OPERATIONS
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext
@@ -29,6 +30,9 @@ from minibroker.protocol.schema import OPERATIONS_OMITTED
 from minibroker.topics.catalog import Topic
 from minibroker.topics.names import check_topic_name
 
+STEPS_PER_UNKNOWN: Final = 100
+"""A topic that is not there may have to be made."""
+
 
 def handle(request: MetadataRequest, context: RequestContext) -> Reply:
     """Describe the broker and the topics."""
@@ -45,9 +49,10 @@ def _fill(topics: list[MetadataResponseTopic], request: MetadataRequest, context
             yield 1 + len(topic.partitions)
         return
     for wanted in {(topic.name, topic.topic_id): topic for topic in request.topics}.values():
+        is_known = wanted.name in context.services.catalog.topics
         found = _describe_or_refuse(wanted, request, context)
         topics.append(found)
-        yield 1 + len(found.partitions)
+        yield (1 if is_known else STEPS_PER_UNKNOWN) + len(found.partitions)
 
 
 def _reply(topics: list[MetadataResponseTopic], request: MetadataRequest, context: RequestContext) -> AfterFlush:

@@ -259,6 +259,13 @@ async def test_metadata_of_thousands_of_topics_lets_others_in(bench: HandlerBenc
     assert [topic.name for topic in (await bench.ask(request, 12)).topics] == names
 
 
+async def test_topics_made_on_demand_let_others_in(bench: HandlerBench) -> None:
+    """Each is as much work as describing a hundred; all are there in the end."""
+    request = MetadataRequest(topics=[MetadataRequestTopic(name=f"t{index}") for index in range(50)])
+    assert await rests_of(bench.start(request, 12)) >= 4
+    assert len([name for name in bench.services.catalog.topics if name.startswith("t")]) == 50
+
+
 async def test_a_group_may_commit_while_its_offsets_are_fetched(autojump_clock: MockClock) -> None:
     """And lose a topic: what is told is from before or from after."""
     async with open_rig() as rig:
