@@ -32,7 +32,8 @@ class GroupSettings:
     minibroker_groups_max_bytes: int = long(
         536870912,
         "About how many bytes of memory all groups and their committed offsets may take. Beyond it no group, member or "
-        "offset is added; those that are there go on, and commits for partitions that were committed before too.",
+        "offset is added; those that are there go on, and commits for partitions that were committed before too, unless "
+        "they say much more.",
         at_least=1024,
     )
     offset_metadata_max_bytes: int = integer(

@@ -58,7 +58,7 @@ class StorageSettings:
     minibroker_disk_reserve_bytes: int = long(
         67108864,
         "When less than this is free on the disk, producers are told to try again later, while consumers and "
-        "commits of offsets go on. 0 keeps no reserve.",
+        "commits of offsets go on; commits do until an eighth of it is left. 0 keeps no reserve.",
         at_least=0,
     )
     minibroker_partitions_max: int = integer(100000, "How many partitions there may be in all.", at_least=1)
