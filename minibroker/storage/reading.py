@@ -183,9 +183,10 @@ def _header_at(segment: Segment, position: int) -> BatchHeader | None:
     if segment.size_bytes - position < HEADER_BYTES:
         return None
     try:
-        return decode_header(segment.file().pread(HEADER_BYTES, position))
+        header = decode_header(segment.file().pread(HEADER_BYTES, position))
     except CorruptMessage:
         return None
+    return header if header.size_bytes <= segment.size_bytes - position else None
 
 
 def _find(log: "Log", segment: Segment, offset: int) -> tuple[int, BatchHeader] | None:

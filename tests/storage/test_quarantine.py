@@ -86,3 +86,22 @@ def test_an_index_made_again_from_damaged_headers_proves_nothing() -> None:
     disk.open(log.active.log_path).inode.content[size + 26] += 1  # the last byte of the second one's last offset delta
     again, _ = Log.open(disk, PATH, log.settings, state, NOW)
     assert read_all(again) == [0, 2]
+
+
+def test_a_length_that_leads_out_of_the_segment_is_damage_and_no_end() -> None:
+    """A reader at a batch whose length is damaged is refused; "nothing there yet" would have it wait for ever."""
+    log = make_log(index_interval_bytes=0)
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    headers = [append(log, size=30) for _ in range(4)]
+    position = sum(header.size_bytes for header in headers[:3])
+    log.roll(NOW)
+    append(log, size=30)
+    log.flush()
+    state = log.begin_checkpoint()
+    disk.open(log.segments[0].log_path).inode.content[position + 9] ^= 1
+    again, _ = Log.open(disk, PATH, log.settings, state, NOW)
+    with pytest.raises(CorruptLog):
+        again.read(3, 100, again.log_end_offset)
+    assert [(damage.start_offset, damage.end_offset) for damage in again.damaged] == [(3, 4)]
+    assert read_all(again) == [0, 1, 2, 4]
