@@ -8,6 +8,7 @@ A segment rolled in between is part of the next flush point, with its directory 
 only the files of a flush point and file slices may go to others. After a failed sync the log refuses everything.
 """
 
+import contextlib
 import uuid
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -72,6 +73,8 @@ class Log:
     captured: Capture | None = None
     """What is to be said of the durable end in the next checkpoint; None until the first flush is complete."""
     failure: StorageError | None = None
+    is_unmade: bool = False
+    """Whether there is no directory yet, for nothing was ever appended."""
     hints: dict[int, tuple[Segment, int]] = attrs.field(factory=dict)
     """Where slices ended: the reader that follows asks for exactly that offset."""
     _unsynced_files: list[File] = attrs.field(factory=list)
@@ -89,23 +92,21 @@ class Log:
     def create(
         cls, fs: FileSystem, directory: str, settings: LogSettings, topic_id: uuid.UUID, now_ms: int = 0
     ) -> "Log":
-        """Make the directory of a new partition. It is durable after the first flush, like everything else."""
-        fs.mkdir(directory)
-        metadata = fs.open(f"{directory}/{PARTITION_METADATA}", create=True)
-        metadata.truncate(0)
-        metadata.pwrite(encode_partition_metadata(topic_id), 0)
-        segment = Segment(fs, directory, 0, created_ms=now_ms)
+        """The log of a new partition.
+
+        Its directory is made with the first append: a hundred thousand partitions can be asked for in a few bytes, and
+        must take neither descriptors nor space before somebody writes to them.
+        """
         return cls(
             fs=fs,
             directory=directory,
             settings=settings,
             topic_id=topic_id,
-            segments=[segment],
+            segments=[Segment(fs, directory, 0, created_ms=now_ms)],
             log_start_offset=0,
             log_end_offset=0,
             durable=LogPosition(0, 0, 0),
-            unsynced_files=[metadata, segment.create()],
-            unsynced_directories=[directory, parent_directory(directory)],
+            is_unmade=True,
         )
 
     @classmethod
@@ -162,16 +163,39 @@ class Log:
             segment = self.segments[-1]
         assert header.base_offset >= self.log_end_offset, (header, self.log_end_offset)
         try:
+            if self.is_unmade:
+                self._make(segment)
             segment.append(batch, header, self.settings.index_interval_bytes)
         except StorageError:
             if segment.is_torn:
                 self.fail(StorageError(f"{segment.log_path} could not be taken back to where it was"))
+            elif self.is_unmade:
+                self._unmake(segment)
             raise
+        self.is_unmade = False
         self.log_end_offset = header.base_offset + header.last_offset_delta + 1
         if header.producer_id >= 0:
             self.producer_state.update(header, now_ms)
         if not self.epochs or header.partition_leader_epoch > self.epochs[-1][0]:
             self.epochs.append((header.partition_leader_epoch, header.base_offset))
+
+    def _make(self, segment: Segment) -> None:
+        """Make the directory. It is durable after the next flush, like everything else."""
+        self.fs.mkdir(self.directory)
+        metadata = self.fs.open(f"{self.directory}/{PARTITION_METADATA}", create=True)
+        metadata.truncate(0)
+        metadata.pwrite(encode_partition_metadata(self.topic_id), 0)
+        self._unsynced_files = [metadata, segment.create()]
+        self._unsynced_directories = [self.directory, parent_directory(self.directory)]
+
+    def _unmake(self, segment: Segment) -> None:
+        """Leave nothing of what the first append could not complete, neither files nor descriptors of them."""
+        segment.release()
+        self._unsynced_files, self._unsynced_directories = [], []
+        with contextlib.suppress(StorageError):  # what stays is made anew by the next append
+            for path in (segment.log_path, f"{self.directory}/{PARTITION_METADATA}"):
+                self.fs.unlink(path)
+            self.fs.rmdir(self.directory)
 
     def _roll_due(self, segment: Segment, header: BatchHeader, now_ms: int) -> bool:
         """Kafka's rule: too large, too old by the records' own clock (or ours without one), or out of 31 bits."""
@@ -282,14 +306,16 @@ class Log:
     def begin_checkpoint(self) -> LogCheckpoint | None:
         """What the checkpoint file should say of this log; None if nothing changed since the last time.
 
-        An idle log is described as it is. A busy one as it was in a flush round since the last call: what is volatile
-        has no place in a checkpoint.
+        An idle log is described as it is, and has no descriptor if it is idle still the next time. A busy one as it was
+        in a flush round since the last call: what is volatile has no place in a checkpoint.
         """
-        if self.failure is not None:
+        if self.failure is not None or self.is_unmade:
             return None
         is_idle = self._flushing is self.durable and not self._is_dirty
         self._capture_wanted = not is_idle
         if not self.needs_checkpoint:
+            if is_idle:
+                self.segments[-1].rest()
             return None
         if is_idle:
             self.captured = self._capture()

@@ -76,7 +76,7 @@ class Segment:
         return self._file or self.fs.open_shared(self._path(LOG))
 
     def writable(self) -> File:
-        """The open file of the active segment; stays open until `close`."""
+        """The open file of the active segment; stays open until `rest` or `release`."""
         if self._file is None:
             self._file = self.fs.open(self._path(LOG))
         return self._file
@@ -184,9 +184,13 @@ class Segment:
         self.max_timestamp_ms = self.max_timestamp_offset = -1
         self.bytes_since_index = 0
 
-    def release(self) -> None:
-        """Let go of the descriptor and the loaded indexes, once nothing is written here any more."""
+    def rest(self) -> None:
+        """Let go of the descriptor, when all that was written through it is durable."""
         if not self.is_nameless:
             self._file = None
+
+    def release(self) -> None:
+        """Let go of the descriptor and the loaded indexes, once nothing is written here any more."""
+        self.rest()
         self.offset_index.unload()
         self.time_index.unload()

@@ -1,8 +1,8 @@
 """The catalog: which topics there are, with their ids, settings and partitions.
 
 Its truth is the log `__cluster_metadata`. A change is decided, appended there and replayed, in one synchronous step; the
-answer to whoever asked waits for the flush round (`flush_ticket`). Directories follow: a new topic's are made at once
-and flushed in the same round or later, a deleted topic's are removed once its tombstone is durable.
+answer to whoever asked waits for the flush round (`flush_ticket`). Directories follow: a new partition's is made with its
+first append, a deleted topic's are removed once its tombstone is durable.
 """
 
 from __future__ import annotations

@@ -86,7 +86,7 @@ class Ledger:
         self.appended = [entry for entry in self.appended if entry[0].next_offset <= log.log_end_offset]
         self.promised = log.log_end_offset
         self.requested_start = log.log_start_offset
-        self.is_durable = True
+        self.is_durable = not log.is_unmade
         self.sequences = {
             producer_id: entry.batches[-1][1] + 1 for producer_id, entry in log.producer_state.entries.items()
         }

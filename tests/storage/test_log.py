@@ -1,6 +1,7 @@
 """The log: volatile, durable, rolled, read."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,6 +11,7 @@ from minibroker.protocol.errors import OffsetOutOfRange
 from minibroker.records.batch import iter_batches
 from minibroker.storage.errors import DiskFull, LogOffline, StorageError, SyncFailed
 from minibroker.storage.files import LOG, decode_partition_metadata, segment_name
+from minibroker.storage.filesystem import OsFileSystem
 from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.removal import remove_directory
 from tests.simulation.disk import SimulatedDisk, only_synced
@@ -25,11 +27,65 @@ def sync(point: FlushPoint | None, log: Log) -> None:
     log.complete_flush(point)
 
 
+def test_a_new_log_takes_nothing_before_its_first_append() -> None:
+    """Neither a step of the disk nor a line of a checkpoint, whatever else is done with it; and then it can be read."""
+    log = make_log()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    assert log.begin_flush() is None
+    assert log.begin_checkpoint() is None
+    log.roll(NOW)
+    log.advance_log_start(0)
+    assert log.delete_old_segments(NOW) == []
+    log.close()
+    assert log.read(0, 1000, 0) is None
+    assert (disk.steps, disk.root.entries) == (0, SimulatedDisk().root.entries)
+    append(log)
+    log.flush()
+    assert len(contents(log)) == 1
+
+
+@pytest.mark.parametrize("step", range(7))
+def test_a_first_append_that_fails_leaves_nothing(step: int) -> None:
+    """No file, no directory and no open descriptor, wherever the disk is full; and the next append makes all of it."""
+    disk = SimulatedDisk()
+    log = make_log(disk)
+    disk.failures = {disk.steps + step: errno.ENOSPC}
+    try:
+        append(log)
+    except StorageError:
+        assert not disk.exists(PATH)
+        assert log.begin_flush() is None
+        assert log.active._file is None
+        append(log)
+    else:
+        assert step == 6
+    disk.failures = {}
+    log.flush()
+    again, _ = Log.open(only_synced(disk), PATH, log.settings, None, NOW)
+    assert contents(again) == contents(log)
+
+
+def test_an_idle_log_holds_no_descriptor(tmp_path: Path) -> None:
+    """From the second checkpoint on that finds nothing new, so that partitions may be more than descriptors; it goes on."""
+    log = make_log(OsFileSystem(), f"{tmp_path}/t-0")
+    for _ in range(3):
+        append(log)
+        assert log.begin_checkpoint() is None  # what is volatile has no place in one
+        log.flush()
+        assert log.active._file is not None
+        log.begin_checkpoint()
+        log.begin_checkpoint()
+        assert log.active._file is None
+    assert len(contents(log)) == 3
+
+
 def test_a_new_log_is_durable_after_its_first_flush() -> None:
     """Its directory, its parent, its metadata and its segment are in the first flush point."""
     log = make_log()
     disk = log.fs
     assert isinstance(disk, SimulatedDisk)
+    append(log)
     assert not only_synced(disk).exists(PATH)
     sync(log.begin_flush(), log)
     after = only_synced(disk)
@@ -56,7 +112,6 @@ def test_append_is_volatile_until_the_flush_is_complete() -> None:
 def test_a_flush_point_covers_what_was_rolled_meanwhile() -> None:
     """After any number of rolls a power cut leaves everything below the durable end."""
     log = make_log(segment_bytes=200)
-    sync(log.begin_flush(), log)
     for _ in range(10):
         append(log, size=50)
     assert len(log.segments) > 3

@@ -89,7 +89,8 @@ async def test_a_deleted_topic_is_forgotten() -> None:
     async with open_rig() as rig:
         catalog = rig.data.catalog
         for _ in range(5):
-            catalog.create_topic("n", 2)
+            for partition in catalog.create_topic("n", 2).partitions:
+                partition.append_records([(b"key", b"value")], EPOCH_MS)
             catalog.delete_topic("n")
             await rig.services.flusher.wait_durable(catalog.flush_ticket())
         assert not catalog.state.deleted_ids

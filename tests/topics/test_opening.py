@@ -46,11 +46,12 @@ async def settle(rig: Rig) -> None:
 
 
 async def make_topic(rig: Rig, name: str = NAME, partitions: int = 1) -> Partition:
-    """A topic with a record in its first partition."""
-    first = rig.data.catalog.create_topic(name, partitions).partitions[0]
-    first.append_records([(b"key", b"old")], EPOCH_MS)
+    """A topic with a record in each partition; return the first."""
+    made = rig.data.catalog.create_topic(name, partitions).partitions
+    for partition in made:
+        partition.append_records([(b"key", b"old")], EPOCH_MS)
     await settle(rig)
-    return first
+    return made[0]
 
 
 async def delete_topic(rig: Rig, name: str = NAME) -> None:
@@ -146,7 +147,9 @@ async def test_what_is_there_when_a_topic_is_made_is_not_its_own() -> None:
         disk.on_step = None
         rig.data.directory.checkpoint.forget(partition_name(NAME, 0))
         rot(disk, "flipped")
-        assert rig.data.catalog.create_topic(NAME, 1).partitions[0].log_end_offset == 0
+        made = rig.data.catalog.create_topic(NAME, 1).partitions[0]
+        assert made.log_end_offset == 0
+        made.append_records([(b"key", b"new")], EPOCH_MS)
         hidden, new = sorted(directories(disk), key=len, reverse=True)
         assert (hidden.endswith(STRAY), new) == (True, partition_name(NAME, 0))
 
