@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from functools import partial
+from typing import Any
 
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
 from minibroker.handlers.creation import answer_each, check_replicas
@@ -20,6 +22,7 @@ from minibroker.protocol.messages.create_partitions import (
     CreatePartitionsTopic,
     CreatePartitionsTopicResult,
 )
+from minibroker.storage.timestamps import Step
 
 
 def handle(request: CreatePartitionsRequest, context: RequestContext) -> Reply:
@@ -34,7 +37,9 @@ def handle(request: CreatePartitionsRequest, context: RequestContext) -> Reply:
     return in_turns(answer_each(request.topics, grow, CreatePartitionsTopicResult, results), reply, services)
 
 
-def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bool) -> CreatePartitionsTopicResult:
+def _grow(
+    topic: CreatePartitionsTopic, services: Services, *, validate_only: bool
+) -> Generator[Step, Any, CreatePartitionsTopicResult]:
     more = services.catalog.check_more_partitions(topic.name, topic.count)
     if topic.assignments is not None:
         if len(topic.assignments) != more:
@@ -42,5 +47,5 @@ def _grow(topic: CreatePartitionsTopic, services: Services, *, validate_only: bo
         for assignment in topic.assignments:
             check_replicas(assignment.broker_ids, services.node_id)
     if not validate_only:
-        services.catalog.create_partitions(topic.name, topic.count)
+        yield from services.catalog.making_more_partitions(topic.name, topic.count)
     return CreatePartitionsTopicResult(name=topic.name)

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -35,6 +35,7 @@ from minibroker.protocol.messages.create_topics import (
     CreateTopicsRequest,
     CreateTopicsResponse,
 )
+from minibroker.storage.timestamps import Step
 from minibroker.topics.catalog import Catalog
 from minibroker.topics.names import INTERNAL_TOPICS
 
@@ -66,9 +67,12 @@ def _make_all(request: CreateTopicsRequest, context: RequestContext) -> Reply:
     return in_turns(answer_each(request.topics, create, CreatableTopicResult, results), reply, services)
 
 
-def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -> CreatableTopicResult:
+def _create(
+    topic: CreatableTopic, services: Services, *, validate_only: bool
+) -> Generator[Step, Any, CreatableTopicResult]:
     catalog = services.catalog
     catalog.check_new_name(topic.name)
+    catalog.check_space()
     if topic.name in INTERNAL_TOPICS:
         raise InvalidRequest(f"{topic.name} is made by the broker when it is needed")
     partitions = _partition_count(topic, services)
@@ -81,7 +85,7 @@ def _create(topic: CreatableTopic, services: Services, *, validate_only: bool) -
     if validate_only:
         catalog.check_new_topic(topic.name, partitions, configs)
     else:
-        result.topic_id = catalog.create_topic(topic.name, partitions, configs).id
+        result.topic_id = (yield from catalog.making_topic(topic.name, partitions, configs)).id
     result.configs = _told(configs, catalog)
     return result
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Protocol, TypeVar
 
 from minibroker.handlers.turns import Steps
 from minibroker.protocol.errors import InvalidReplicaAssignment, InvalidRequest, KafkaError
+from minibroker.storage.timestamps import Step
 
 
 class Named(Protocol):
@@ -24,7 +25,7 @@ ResultT = TypeVar("ResultT")
 
 def answer_each(
     topics: Sequence[TopicT],
-    answer: Callable[[TopicT], ResultT],
+    answer: Callable[[TopicT], Generator[Step, Any, ResultT]],
     result: Callable[..., ResultT],
     results: list[ResultT],
 ) -> Steps:
@@ -34,7 +35,7 @@ def answer_each(
         try:
             if named[topic.name] > 1:
                 raise InvalidRequest(f"expected each topic once, found {topic.name!r} {named[topic.name]} times")
-            results.append(answer(topic))
+            results.append((yield from answer(topic)))
         except KafkaError as error:
             results.append(result(name=topic.name, error_code=error.code, error_message=error.message))
         yield STEPS_PER_TOPIC

@@ -96,6 +96,7 @@ def _find_or_create(wanted: MetadataRequestTopic, request: MetadataRequest, cont
         if not (context.version < 4 or request.allow_auto_topic_creation):
             check_topic_name(wanted.name)
             raise UnknownTopicOrPartition(f"there is no topic {wanted.name}")
+        catalog.check_space()
         topic = catalog.auto_create(wanted.name)
     return topic
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
 import attrs
@@ -25,6 +26,7 @@ from minibroker.protocol.errors import (
     InvalidRequest,
     InvalidTopicException,
     KafkaError,
+    KafkaStorageError,
     TopicAlreadyExists,
     UnknownTopicOrPartition,
 )
@@ -48,12 +50,16 @@ from minibroker.topics.names import (
     MAX_NAME_LENGTH,
     check_collision,
     check_topic_name,
+    collision_key,
 )
 from minibroker.topics.partition import Partition
 
 logger = logging.getLogger(__name__)
 
 MAX_CONFIG_CHARACTERS = 1_000
+STEPS_PER_PARTITION: Final = 5
+"""What making one costs."""
+T = TypeVar("T")
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -107,7 +113,12 @@ class Catalog:
     """All topics that clients can name, `__cluster_metadata` included."""
     leaving: set[str] = attrs.field(factory=set)
     """Names of topics whose deletion is not durable yet: a power cut may bring them back, so their directories stay."""
+    removals: list[str] = attrs.field(factory=list)
+    """Directories that are still to be removed: as long as they are there, they count as partitions."""
     _by_id: dict[UUID, Topic] = attrs.field(factory=dict)
+    _by_collision_key: dict[str, str] = attrs.field(factory=dict)
+    _partition_count: int = 0
+    """Of all topics, of those that are leaving, and of those that are being made."""
     _deletion_listeners: list[Callable[[Topic], None]] = attrs.field(factory=list)
 
     @property
@@ -164,7 +175,7 @@ class Catalog:
         check_topic_name(name)
         if name in self.topics or name in self.leaving:
             raise TopicAlreadyExists(f"the topic {name!r} exists{' still' if name in self.leaving else ''}")
-        check_collision(name, self.topics)
+        check_collision(name, self._by_collision_key)
 
     def check_new_topic(self, name: str, partitions: int, configs: Mapping[str, str]) -> TopicSettings:
         """Return the settings of a topic that could be made; raises what `create_topic` raises."""
@@ -176,17 +187,48 @@ class Catalog:
         return self.check_configs(configs)
 
     def create_topic(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
-        """Make a topic.
+        """Make a topic at once. Raises what `making_topic` does."""
+        return _at_once(self.making_topic(name, partitions, configs))
+
+    def making_topic(
+        self, name: str, partitions: int, configs: Mapping[str, str] | None = None
+    ) -> Generator[int, None, Topic]:
+        """Make a topic in steps, of which the last one does all or nothing.
 
         Raises InvalidTopicException for an illegal or colliding name, TopicAlreadyExists, InvalidPartitions,
         InvalidConfig, KafkaStorageError.
         """
         configs = dict(configs or {})
-        self.check_new_topic(name, partitions, configs)
+        settings = self.check_new_topic(name, partitions, configs)
         record = TopicRecord(id=self.new_id(), partitions=partitions, configs=configs)
+        made = yield from self._making_partitions(name, record.id, range(partitions), settings)
+        settings = self.check_new_topic(name, partitions, configs)  # others had their turn
         self.record(TOPIC_PREFIX + name, record)
+        topic = Topic(name=name, id=record.id, configs=configs, settings=settings, partitions=made)
+        self._settle(topic, made)
+        self.add(topic)
         logger.info("created topic %s with %d partitions", name, partitions)
-        return self.open_topic(name, record)
+        return topic
+
+    def _making_partitions(
+        self, name: str, topic_id: UUID, indexes: range, settings: TopicSettings
+    ) -> Generator[int, None, list[Partition]]:
+        """New partitions, of which nobody knows yet. Raises KafkaStorageError."""
+        made = []
+        self._partition_count += len(indexes)
+        try:
+            for index in indexes:
+                made.append(self.open_partition(name, topic_id, index, settings, self.settings))
+                yield STEPS_PER_PARTITION
+        finally:
+            self._partition_count -= len(indexes)
+        return made
+
+    def _settle(self, topic: Topic, made: Sequence[Partition]) -> None:
+        """Have new partitions take over what settings have changed while they were made."""
+        for partition in made:
+            if partition.settings != topic.settings:
+                partition.apply_settings(topic.settings, self.settings)
 
     def auto_create(self, name: str) -> Topic:
         """Make a topic that a client has named; raises UnknownTopicOrPartition where settings forbid it."""
@@ -200,13 +242,23 @@ class Catalog:
         return self.create_topic(name, self.settings.num_partitions)
 
     def create_partitions(self, name: str, total: int) -> None:
-        """Let a topic have `total` partitions. Raises what `check_more_partitions` does, and KafkaStorageError."""
-        present = total - self.check_more_partitions(name, total)
+        """Let a topic have `total` partitions at once. Raises what `making_more_partitions` does."""
+        _at_once(self.making_more_partitions(name, total))
+
+    def making_more_partitions(self, name: str, total: int) -> Generator[int, None, None]:
+        """Let a topic have `total` partitions, in steps, of which the last one does all or nothing.
+
+        Raises what `check_more_partitions` does, and KafkaStorageError.
+        """
+        indexes = range(total - self.check_more_partitions(name, total), total)
         topic = self.topics[name]
+        made = yield from self._making_partitions(name, topic.id, indexes, topic.settings)
+        if self.check_more_partitions(name, total) != len(indexes) or self.topics[name] is not topic:
+            raise InvalidPartitions(f"somebody else has changed {name} meanwhile")
         self.record(TOPIC_PREFIX + name, attrs.evolve(self.state.topics[name], partitions=total))
-        topic.partitions.extend(
-            self.open_partition(name, topic.id, index, topic.settings, self.settings) for index in range(present, total)
-        )
+        self._settle(topic, made)
+        topic.partitions.extend(made)
+        self._partition_count += len(made)
 
     def check_more_partitions(self, name: str, total: int) -> int:
         """Return how many partitions a topic lacks that can have `total`.
@@ -220,6 +272,7 @@ class Catalog:
         present = len(topic.partitions)
         if total <= present:
             raise InvalidPartitions(f"{name} has {present} partitions; expected more than that, found {total}")
+        self.check_space()
         self._check_partition_count(total - present)
         return total - present
 
@@ -269,7 +322,7 @@ class Catalog:
             raise InvalidTopicException(f"{name} is the broker's own")
         starts = [index for index in range(len(topic.partitions)) if (topic.id, index) in self.state.log_starts]
         self.record_all({TOPIC_PREFIX + name: None, **{log_start_key(topic.id, index): None for index in starts}})
-        del self.topics[name], self._by_id[topic.id]
+        del self.topics[name], self._by_id[topic.id], self._by_collision_key[collision_key(name)]
         for listener in self._deletion_listeners:
             listener(topic)
         for partition in topic.partitions:
@@ -283,6 +336,7 @@ class Catalog:
     def _finish_deletion(self, topic: Topic) -> None:
         self.leaving.remove(topic.name)
         self.remove_topic(topic)
+        self._partition_count -= len(topic.partitions)
 
     def on_topic_deleted(self, listener: Callable[[Topic], None]) -> None:
         """Call `listener` with every topic that is deleted from now on."""
@@ -316,6 +370,8 @@ class Catalog:
     def add(self, topic: Topic) -> None:
         """Let clients see a topic."""
         self.topics[topic.name] = self._by_id[topic.id] = topic
+        self._by_collision_key[collision_key(topic.name)] = topic.name
+        self._partition_count += len(topic.partitions)
 
     def check_configs(self, configs: Mapping[str, str]) -> TopicSettings:
         """Return the settings of a topic that was given these; raises InvalidConfig."""
@@ -332,9 +388,31 @@ class Catalog:
     def _check_partition_count(self, more: int) -> None:
         """Raise InvalidPartitions if the broker would have more partitions than it is allowed to."""
         limit = self.settings.minibroker_partitions_max
-        present = sum(len(topic.partitions) for topic in self.topics.values())
+        present = self._partition_count + len(self.removals)
         if present + more > limit:
-            raise InvalidPartitions(f"minibroker.partitions.max allows {limit}: {present} there, {more} more wanted")
+            raise InvalidPartitions(
+                f"minibroker.partitions.max allows {limit}: {present} there (or being deleted), {more} more wanted"
+            )
+
+    def check_space(self) -> None:
+        """Raise KafkaStorageError if nothing is to be made because the disk is full but for what is kept in reserve.
+
+        To be asked for a client that wants a topic. Not for the broker's own, without which no consumer goes on, nor for
+        a batch: it is refused too, but something has to remember that its producer begins with it.
+        """
+        if self.short_of_space:
+            raise KafkaStorageError(
+                "the disk is full but for a reserve (minibroker.disk.reserve.bytes): try again later"
+            )
+
+
+def _at_once(steps: Generator[int, None, T]) -> T:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
 
 
 def _check_lengths(configs: Mapping[str, str], error: type[KafkaError]) -> None:

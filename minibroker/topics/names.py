@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from minibroker.protocol.errors import InvalidTopicException
 
@@ -33,13 +33,8 @@ def collision_key(name: str) -> str:
     return name.replace(".", "_")
 
 
-def check_collision(name: str, others: Iterable[str]) -> None:
-    """Raise InvalidTopicException if `name` differs from one of `others` only in '.' and '_'."""
-    if "." not in name and "_" not in name:
-        return
-    key = collision_key(name)
-    for other in others:
-        if other != name and collision_key(other) == key:
-            raise InvalidTopicException(
-                f"the topic name {name!r} collides with {other!r}: '.' and '_' count as the same"
-            )
+def check_collision(name: str, others: Mapping[str, str]) -> None:
+    """Raise InvalidTopicException if `name` differs from one of `others`, by collision key, only in '.' and '_'."""
+    other = others.get(collision_key(name), name)
+    if other != name:
+        raise InvalidTopicException(f"the topic name {name!r} collides with {other!r}: '.' and '_' count as the same")

@@ -20,6 +20,7 @@ import attrs
 from minibroker.config.layers import restored
 from minibroker.config.settings import BrokerSettings
 from minibroker.config.topic_settings import TopicSettings, resolve
+from minibroker.protocol.errors import KafkaStorageError
 from minibroker.records.record import read_records
 from minibroker.storage.directory import DataDirectory
 from minibroker.storage.errors import CorruptLog, DiskFull, MissingFile, StorageError
@@ -105,13 +106,15 @@ class Data:
     def open_partition(
         self, topic: str, topic_id: UUID, index: int, settings: TopicSettings, broker: BrokerSettings
     ) -> Partition:
-        """Open a partition's directory, or make one."""
+        """Open a partition's directory, or begin a new one. Raises KafkaStorageError for one that is new."""
         name = partition_name(topic, index)
         path = f"{self.directory.path}/{name}"
         policy = log_settings(settings, broker)
         try:
             log = self._open_log(name, path, topic_id, policy)
         except StorageError as error:
+            if self.is_open:
+                raise KafkaStorageError(f"{name} cannot be made: {error}") from error
             logger.error("%s is offline: %s", name, error)
             log = Log(self.fs, path, policy, topic_id, [Segment(self.fs, path, 0)], 0, 0, ORIGIN)
             log.fail(error)
@@ -238,6 +241,7 @@ async def open_data(
         new_id=new_id,
         open_partition=data.open_partition,
         remove_topic=data.remove_topic,
+        removals=data.removals,
     )
     data.catalog.add(
         Topic(

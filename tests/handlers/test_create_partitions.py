@@ -1,5 +1,7 @@
 """CreatePartitions: more of them, placed or not, once per topic."""
 
+from collections.abc import Coroutine
+
 import pytest
 
 from minibroker.protocol.errors import ErrorCode
@@ -27,6 +29,19 @@ async def ask(
 
 def count(bench: HandlerBench, name: str = "t") -> int:
     return len(bench.services.catalog.topics[name].partitions)
+
+
+async def test_many_partitions_are_made_in_turns(bench: HandlerBench) -> None:
+    """A request for more than a few is a coroutine that lets others in, and given up it has made none."""
+    await bench.create("t")
+    request = CreatePartitionsRequest(topics=[grow("t", 1000)], validate_only=False)
+    given_up, reply = bench.start(request, 3), bench.start(request, 3)
+    assert isinstance(given_up, Coroutine)
+    assert isinstance(reply, Coroutine)
+    given_up.close()
+    assert count(bench) == 1
+    assert (await reply).response.results[0].error_code == 0
+    assert count(bench) == 1000
 
 
 @pytest.mark.parametrize("version", range(4))

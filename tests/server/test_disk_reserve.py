@@ -11,6 +11,7 @@ import trio
 
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.init_producer_id import InitProducerIdRequest
+from minibroker.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 from minibroker.protocol.messages.offset_commit import (
     OffsetCommitRequest,
     OffsetCommitRequestPartition,
@@ -67,7 +68,10 @@ def _fill_and_empty(address: str, disk: FillingDisk) -> None:
         assert len(values(wire, "t")) == appended
         assert commit(wire) == ErrorCode.NONE
         assert wire.ask(InitProducerIdRequest(transactional_id=None), 4).error_code == ErrorCode.NONE
-        assert create(wire, "another") == ErrorCode.NONE
+        assert create(wire, "another") == ErrorCode.KAFKA_STORAGE_ERROR
+        assert ErrorCode.KAFKA_STORAGE_ERROR.retriable
+        wanted = MetadataRequest(topics=[MetadataRequestTopic(name="another")], allow_auto_topic_creation=True)
+        assert [topic.error_code for topic in wire.ask(wanted, 9).topics] == [ErrorCode.KAFKA_STORAGE_ERROR]
         with Wire(address) as careless:
             careless.send(produce_request("t", batch(b"lots"), acks=0), 9)
             assert careless.is_closed()

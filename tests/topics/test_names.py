@@ -3,7 +3,7 @@
 import pytest
 
 from minibroker.protocol.errors import InvalidTopicException
-from minibroker.topics.names import MAX_NAME_LENGTH, check_collision, check_topic_name
+from minibroker.topics.names import MAX_NAME_LENGTH, check_collision, check_topic_name, collision_key
 
 
 @pytest.mark.parametrize("name", ["a", "A.b_c-9", "x" * MAX_NAME_LENGTH, "...", "__consumer_offsets"])
@@ -23,5 +23,10 @@ def test_illegal_names_are_refused(name: str) -> None:
 def test_names_collide_in_dots_and_underscores() -> None:
     """`a.b` and `a_b` would share a metric; a name does not collide with itself."""
     with pytest.raises(InvalidTopicException, match="collides"):
-        check_collision("a.b", ["x", "a_b"])
-    check_collision("a.b", ["a.b", "a-b", "ab"])
+        check_collision("a.b", by_key("x", "a_b"))
+    check_collision("a.b", by_key("a.b", "a-b", "ab"))
+
+
+def by_key(*names: str) -> dict[str, str]:
+    """As the catalog keeps them."""
+    return {collision_key(name): name for name in names}
