@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 SETTLED_PARTITIONS = 50
 """How many partitions a job looks at before it lets the traffic in."""
+SETTLED_PRODUCERS = 2_000
+"""The same of producers that are written down: some milliseconds."""
 FASTEST_BYTES_PER_S = 1 << 30
 """As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
 CHECKPOINT_REST = 20.0
@@ -35,6 +37,7 @@ LAST_PART = 8
 """This part of the reserve is not for groups either, but for checkpoints, and for the next start."""
 SHORTEST_SPACE_S = 0.05
 LONGEST_SPACE_S = 5.0
+REMOVAL_INTERVAL_MS = 1_000
 
 PRODUCERS_PART = 100
 """Of all producers that may be remembered, one partition may have this part."""
@@ -78,6 +81,7 @@ class Maintenance:
                 CHECKPOINT_REST,
             )
             nursery.start_soon(self._repeat, settings.log_retention_check_interval_ms, self.retain, "retention")
+            nursery.start_soon(self._repeat, REMOVAL_INTERVAL_MS, self.remove_deleted, "removal", CHECKPOINT_REST)
             if settings.minibroker_disk_reserve_bytes:
                 nursery.start_soon(self.run_watching_space)
             if settings.minibroker_scrub_bytes_per_second:
@@ -167,9 +171,8 @@ class Maintenance:
         self.data.directory.checkpoint.collect((partition.log,))
 
     async def retain(self) -> None:
-        """Drop what retention no longer keeps, forget idle producers, and remove deleted topics' files."""
+        """Drop what retention no longer keeps, and forget idle producers."""
         await self._for_each(partial(self._retain, self.data.clock.retention_now_ms()))
-        await self.remove_deleted()
 
     def _retain(self, now_ms: int, partition: Partition) -> None:
         log = partition.log
@@ -190,11 +193,15 @@ class Maintenance:
             self.data.flusher.mark_dirty(partition)  # the files go once the segment in their place is durable
 
     async def _for_each(self, work: Callable[[Partition], None]) -> None:
-        """Do some work for every partition that is there now, with a turn for the traffic after every so many."""
-        for count, partition in enumerate(tuple(self.data.catalog.partitions()), 1):
+        """Do some work for every partition that is there now, with a turn for the traffic after every so much of it."""
+        done = 0.0
+        for partition in tuple(self.data.catalog.partitions()):
             if not partition.deleted:
                 work(partition)
-            if count % SETTLED_PARTITIONS == 0:
+                done += len(partition.log.producer_state.entries) / SETTLED_PRODUCERS
+            done += 1 / SETTLED_PARTITIONS
+            if done >= 1:
+                done = 0.0
                 await trio.lowlevel.checkpoint()
 
     async def remove_deleted(self) -> None:

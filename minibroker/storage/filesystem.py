@@ -22,6 +22,8 @@ from minibroker.storage.errors import DirectoryInUse, MissingFile, StorageError,
 
 Buffer = bytes | bytearray | memoryview
 
+RESERVE_FILES = 2_000
+"""When fewer can still be made, a disk counts as full."""
 CACHE_PROBE_BYTES = 131_072
 """Distance between the bytes that `is_cached` probes: Linux's default readahead."""
 
@@ -352,9 +354,14 @@ class OsFileSystem:
         self._sync_through(path, self.platform.sync_all, self._witness)
 
     def free_bytes(self, path: str) -> int:
-        """Bytes that can still be written on the file system of `path` by an ordinary user."""
+        """Bytes that can still be written on the file system of `path` by an ordinary user.
+
+        None where hardly a file can be made to hold them: many small ones fill a disk too.
+        """
         with _translated("examine", path):
             status = os.statvfs(path)
+        if status.f_favail < min(RESERVE_FILES, status.f_files // 50):  # 0 of 0: there is no limit
+            return 0
         return status.f_bavail * status.f_frsize
 
     def total_bytes(self, path: str) -> int:

@@ -14,11 +14,18 @@ import trio.testing
 
 from minibroker.protocol.errors import ErrorCode
 from minibroker.records.validation import admit_batch
-from minibroker.server.maintenance import CHECKPOINT_REST, LONGEST_REST_S, SETTLED_PARTITIONS, Maintenance
+from minibroker.server.maintenance import (
+    CHECKPOINT_REST,
+    LONGEST_REST_S,
+    SETTLED_PARTITIONS,
+    SETTLED_PRODUCERS,
+    Maintenance,
+)
 from minibroker.storage.checkpoint import LEAST_RESERVE_BYTES, CheckpointFile, PendingCheckpoint
 from minibroker.storage.errors import DiskFull, StorageError, storage_error
 from minibroker.storage.files import LOG, RESERVE
 from minibroker.storage.log import Log
+from minibroker.storage.producer_state import ProducerEntry
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
 from tests.simulation.broker_life import one_thread
@@ -411,3 +418,39 @@ async def test_retention_that_fails_in_one_log_goes_on_in_the_others(
         failing.append(partitions[1].log)
         assert await write_and_retain() == [4, 3, 4, 4]
         assert caplog.text.count("retention of t-1 failed") == 2
+
+
+async def test_a_checkpoint_of_many_producers_lets_others_have_their_turn() -> None:
+    """What a partition costs depends on what it remembers: a few with thousands of producers are a turn each."""
+    async with open_rig() as rig:
+        for partition in rig.data.catalog.create_topic("remembering", 10).partitions:
+            entries = dict.fromkeys(range(SETTLED_PRODUCERS), ProducerEntry(epoch=0, last_seen_ms=0))
+            partition.log.producer_state.entries.update(entries)
+        turns = 0
+
+        async def count_turns() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count_turns)
+            await Maintenance(rig.data)._for_each(lambda _: None)
+            nursery.cancel_scope.cancel()
+        assert turns >= 9
+
+
+async def test_deleted_topics_are_removed_soon(autojump_clock: trio.testing.MockClock) -> None:
+    """Not when retention has its turn: who makes and deletes topics would fill the disk in between."""
+    async with open_rig() as rig:
+        partition = rig.data.catalog.topics["t"].partitions[0]
+        await produce(rig, partition)
+        rig.data.catalog.delete_topic("t")
+        await rig.services.flusher.wait_durable(rig.data.catalog.flush_ticket())
+        assert len(rig.data.removals) == 1
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Maintenance(rig.data).run)
+            await trio.sleep(2)  # of the simulated clock
+            nursery.cancel_scope.cancel()
+        assert not [name for name in rig.disk.list_directories("/data") if name.startswith("t-")]

@@ -4,6 +4,7 @@ import errno
 import os
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -242,6 +243,18 @@ def test_is_cached(fs: OsFileSystem, tmp_path: Path) -> None:
 def test_free_bytes(fs: OsFileSystem, tmp_path: Path) -> None:
     """Tells something plausible."""
     assert fs.free_bytes(str(tmp_path)) > 0
+
+
+@pytest.mark.parametrize(
+    ("files", "left", "is_full"), [(0, 0, False), (10**6, 2000, False), (10**6, 1999, True), (1000, 20, False)]
+)
+def test_a_disk_without_room_for_files_is_full(
+    fs: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, left: int, is_full: bool
+) -> None:
+    """However many bytes are free; but not one whose file system knows no limit, or is small."""
+    status = SimpleNamespace(f_bavail=5, f_frsize=100, f_files=files, f_favail=left)
+    monkeypatch.setattr(os, "statvfs", lambda _: status)
+    assert fs.free_bytes(str(tmp_path)) == (0 if is_full else 500)
 
 
 def test_replace_file(fs: OsFileSystem, tmp_path: Path) -> None:
