@@ -225,9 +225,9 @@ class Catalog:
         return made
 
     def _settle(self, topic: Topic, made: Sequence[Partition]) -> None:
-        """Have new partitions take over what settings have changed while they were made."""
-        for partition in made:
-            if partition.settings != topic.settings:
+        """Have new partitions take over what settings have changed while they were made: the first knows the oldest."""
+        if made[0].settings != topic.settings:
+            for partition in made:
                 partition.apply_settings(topic.settings, self.settings)
 
     def auto_create(self, name: str) -> Topic:
