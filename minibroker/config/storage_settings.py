@@ -61,4 +61,6 @@ class StorageSettings:
         "commits of offsets go on; commits do until an eighth of it is left. 0 keeps no reserve.",
         at_least=0,
     )
-    minibroker_partitions_max: int = integer(100000, "How many partitions there may be in all.", at_least=1)
+    minibroker_partitions_max: int = integer(
+        100000, "How many partitions there may be in all, with those whose files are still to be removed.", at_least=1
+    )
