@@ -7,7 +7,8 @@ cache, or in an orderly way. Clients outlive it: what they were not told, they a
 Lives are dear, and the disks that a cut may leave are cheap. So before every few steps of a life it is noted what a cut
 at this moment would leave, and what had been told; afterwards each of these disks is examined (`examination`). On
 one of those of the last cut life goes on. The same seed gives the same trace: `Lives(seed).run(LIVES)` is all it takes to
-see a failure again.
+see a failure again. The seed also decides who lives with the broker: users, or somebody who changes its topics, or its
+settings (`Cast`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from typing import Any
 from unittest import mock
 from uuid import UUID
@@ -38,7 +40,16 @@ from tests.simulation.disk import PowerCut, SimulatedDisk, survivors
 from tests.simulation.examination import Examiner
 from tests.simulation.history import Place
 from tests.simulation.inspection import open_disk
+from tests.simulation.ledgers import Keyed, Retained
 from tests.simulation.members import Committer
+from tests.simulation.operators import (
+    SYNCED,
+    Configurer,
+    Grower,
+    KeyedProducer,
+    OffsetKeeper,
+    TopicReuser,
+)
 from tests.simulation.world import Client, World
 
 SETTINGS = {
@@ -57,14 +68,52 @@ SETTINGS = {
     "queued.max.requests": "20",
 }
 STABLE: Sequence[tuple[str, int, dict[str, str]]] = (
-    ("a", 2, {}),
-    ("d", 1, {}),
+    ("a", 2, SYNCED),
+    ("d", 1, {**SYNCED, "message.timestamp.type": "LogAppendTime"}),
     ("c", 1, {"cleanup.policy": "compact"}),
 )
+CHANGING: Sequence[tuple[str, int, dict[str, str]]] = (
+    ("k", 1, {**SYNCED, "cleanup.policy": "compact", "delete.retention.ms": "10"}),
+    ("r", 1, {**SYNCED, "retention.bytes": "2000"}),
+    ("s", 1, {**SYNCED, "retention.ms": "300", "message.timestamp.type": "LogAppendTime"}),
+    ("lazy", 1, {}),
+)
+"""Those whose settings are changed."""
+GROWING: Sequence[tuple[str, int, dict[str, str]]] = (("g", 1, SYNCED),)
+BUSY = {
+    "log.cleaner.backoff.ms": "12",
+    "log.retention.check.interval.ms": "10",
+    "log.flush.offset.checkpoint.interval.ms": "200",
+}
+"""Settings with which lives see compaction and retention, and much that no checkpoint knows, before the power is cut."""
+DAY_MS = 86_400_000
+CLOCK_STEPS_MS = (-30 * DAY_MS, -10 * DAY_MS, -1_800_000, -1_000, 1_000, 3_600_000, 30 * DAY_MS, 3650 * DAY_MS)
+OF_WRONG_DATES = BUSY | {
+    "offsets.retention.check.interval.ms": "20",
+    "log.message.timestamp.after.max.ms": str(2**62),  # a date in the past makes a future of ours
+}
 KILL_SHARE = 0.1
 """How often it is also examined what a kill would leave where a power cut is."""
 PLAIN_PLACES: list[Place] = [("a", 0), ("a", 1), ("d", 0)]
 COMPACTED: Place = ("c", 0)
+KEYED: Place = ("k", 0)
+
+
+class Cast(StrEnum):
+    """Who lives with a broker."""
+
+    USERS = "users"
+    TOPICS = "topics"
+    """Topics are made again under their names, partitions are added, groups and their offsets deleted."""
+    SETTINGS = "settings"
+    """Settings are changed, keys deleted, and records go by themselves."""
+    KEYS = "keys"
+    """Batches of equal size are written and compacted, over and over."""
+
+
+MORE = {Cast.TOPICS: GROWING, Cast.SETTINGS: CHANGING, Cast.KEYS: CHANGING[:1]}
+CASTS = (Cast.USERS, Cast.TOPICS, Cast.USERS, Cast.SETTINGS)
+"""By seed."""
 
 
 @attrs.define(eq=False, repr=False)
@@ -122,18 +171,21 @@ class Lives:
     """One simulation. `run` raises AssertionError with what was broken."""
 
     seed: int
-    settings: BrokerSettings = attrs.field(factory=lambda: structure(SETTINGS))
+    cast: Cast = attrs.field(default=attrs.Factory(lambda self: CASTS[self.seed % len(CASTS)], takes_self=True))
+    steps_clock: bool = False
+    """Whether the date is wrong at the start or set wrong, and set right again, and the machine sleeps, in each life."""
+    settings: BrokerSettings = attrs.field()
     examined_per_cut: int = 3
     """Of the disks that a power cut could leave."""
-    cut_share: float = 0.2
+    cut_share: float = attrs.field()
     """Of the steps of the disk, before how many the power is cut for those who examine, while life goes on."""
-    steps_per_life: int = 200
+    steps_per_life: int = attrs.field()
     seconds: Sequence[float] = (0.05, 0.3, 1.0)
     """How long a life may last that nothing cuts short."""
-    steps_clock: bool = False
-    """Whether the wall clock is set wrong and right again, and the machine suspended, in each life."""
     failures: dict[int, int] = attrs.field(factory=dict)
     """Step of the next life's disk -> the error number that it fails with."""
+    failing_calls: dict[int, str] = attrs.field(factory=dict)
+    """Call from which on the first of its kind fails in the next life: see SimulatedDisk."""
     rng: random.Random = attrs.field(init=False)
     world: World = attrs.field(init=False)
     clients: list[Client] = attrs.field(init=False)
@@ -153,9 +205,19 @@ class Lives:
         self._chance = random.Random(self.seed + 1)
         self.examiner = Examiner(self.settings, self._chance)
         self.world = World(random.Random(self.rng.getrandbits(32)), has_power=lambda: not self.disk.is_off)
-        self.world.history.place(COMPACTED).compacted = True
+        self.world.history.forgets_groups = self.steps_clock  # in which expiry runs all the time
+        casts = {
+            Cast.USERS: self._users,
+            Cast.TOPICS: self._topics,
+            Cast.SETTINGS: self._settings,
+            Cast.KEYS: self._keys,
+        }
+        self.clients = casts[self.cast]()
+
+    def _users(self) -> list[Client]:
         world = self.world
-        self.clients = [
+        world.history.place(COMPACTED).compacted = True
+        return [
             IdempotentProducer(world, "producer1", PLAIN_PLACES),
             IdempotentProducer(world, "producer2", PLAIN_PLACES[:1]),
             IdempotentProducer(world, "producer3", [COMPACTED], keyed=True),
@@ -167,6 +229,62 @@ class Lives:
             Committer(world, "committer", "alone", ("a", 0), is_member=False),
             Administrator(world, "admin", ("d", 0)),
         ]
+
+    def _topics(self) -> list[Client]:
+        world = self.world
+        reuser = TopicReuser(world, "admin", ("d", 0))
+        reused = [(name, 0) for name in reuser.names]
+        return [
+            reuser,
+            IdempotentProducer(world, "producer1", PLAIN_PLACES),
+            PlainProducer(world, "producer2", reused, may_be_gone=True),
+            PlainProducer(world, "producer3", reused, may_be_gone=True),
+            Consumer(world, "consumer1", dict.fromkeys(PLAIN_PLACES, 0)),
+            Committer(world, "member1", "group", ("a", 0), is_member=True),
+            Grower(world, "producer4", "g"),
+            OffsetKeeper(world, "keeper1", "kept1", ("a", 0)),
+            OffsetKeeper(world, "keeper2", "kept2", ("a", 0)),
+        ]
+
+    def _settings(self) -> list[Client]:
+        world, history = self.world, self.world.history
+        history.place(KEYED).keyed = Keyed()
+        for name, retained in (("r", Retained(keeps_bytes=900)), ("s", Retained(keeps_ms=300))):
+            history.place((name, 0)).retained = retained
+            history.place((name, 0)).deletions = 1 << 60
+        return [
+            IdempotentProducer(world, "producer1", PLAIN_PLACES),
+            PlainProducer(world, "producer2", [("r", 0), ("s", 0)]),
+            PlainProducer(world, "producer3", [("lazy", 0)], acks=(1,)),
+            KeyedProducer(world, "producer4", KEYED),
+            KeyedProducer(world, "producer5", KEYED),
+            Consumer(world, "consumer1", dict.fromkeys(PLAIN_PLACES, 0)),
+            Committer(world, "committer", "alone", ("a", 0), is_member=False),
+            Configurer(world, "configurer"),
+        ]
+
+    def _keys(self) -> list[Client]:
+        world = self.world
+        world.history.place(KEYED).keyed = Keyed()
+        return [
+            *(KeyedProducer(world, f"producer{number}", KEYED, equal=True) for number in range(5)),
+            PlainProducer(world, "producer5", PLAIN_PLACES),
+            Committer(world, "committer", "alone", ("a", 0), is_member=False),
+            Consumer(world, "consumer1", dict.fromkeys(PLAIN_PLACES, 0)),
+        ]
+
+    @cut_share.default
+    def _cut_share_of_the_cast(self) -> float:
+        return 0.2 if self.cast is Cast.USERS else 0.1
+
+    @steps_per_life.default
+    def _steps_of_the_cast(self) -> int:
+        return 200 if self.cast is Cast.USERS else 500
+
+    @settings.default
+    def _settings_of_the_cast(self) -> BrokerSettings:
+        more = OF_WRONG_DATES if self.steps_clock else BUSY if self.cast in (Cast.SETTINGS, Cast.KEYS) else {}
+        return structure(SETTINGS | more)
 
     def run(self, lives: int) -> None:
         """Live, die, be examined, `lives` times."""
@@ -183,9 +301,10 @@ class Lives:
 
     def _prepare(self) -> None:
         data = open_disk(self.disk, self.settings, self.world.now_ms_of_life(0))
-        for name, partitions, configs in STABLE:
+        for name, partitions, configs in (*STABLE, *MORE.get(self.cast, ())):
             data.catalog.create_topic(name, partitions, configs)
             self.world.history.expect_topic(name, True)
+            self.world.history.partitions[name] = partitions
         for log in data.logs():
             log.flush()
         self.disk = MainsDisk.of(self.disk.restarted())
@@ -194,13 +313,14 @@ class Lives:
 
     def live(self) -> None:
         """Run a broker and its clients until something ends it."""
-        self._wrong_by_ms = 0
+        self._wrong_by_ms = -30 * DAY_MS if self.steps_clock and self.rng.random() < 0.3 else 0
         self.lived += 1
         self.disk.on_step = self._before_step
         clock = self._clock = trio.testing.MockClock(autojump_threshold=0)
         self.disk.cut_at = self.rng.randrange(1, self.steps_per_life)
         self.disk.failures, self.failures = self.failures, {}
-        self.world.storage_may_fail = bool(self.disk.failures)
+        self.disk.failing_calls, self.failing_calls = self.failing_calls, {}
+        self.world.storage_may_fail = bool(self.disk.failures or self.disk.failing_calls)
         if self.world.storage_may_fail:
             self.disk.cut_at = None
         _run._r = random.Random(self.rng.getrandbits(32))
@@ -242,18 +362,17 @@ class Lives:
 
     async def _rest(self, running: RunningBroker) -> None:
         rng = random.Random(self.rng.getrandbits(32))
-        while True:
+        while not running._stop.is_set():  # else the broker would wait for this, too, at its end
             await trio.sleep(rng.choice((0.001, 0.005, 0.02)))
             running.services.flusher.run_round_now()
 
     async def _step_clock(self) -> None:
         """The broker's date is wrong for a while; then the machine sleeps, perhaps beyond any session timeout.
 
-        Back it goes by less than an hour: records from the far future are refused, as they should be.
+        All of it takes less than a day, so that nothing is old that is kept for days.
         """
-        step_ms = self.rng.choice((-1, -1800, 1, 3600, 86400 * 30, 86400 * 3650)) * 1000
         await trio.sleep(self.rng.random() * 0.1)
-        self._wrong_by_ms = step_ms
+        self._wrong_by_ms = self.rng.choice(CLOCK_STEPS_MS)
         await trio.sleep(self.rng.random() * 0.3)
         self._wrong_by_ms = 0
         assert self._clock is not None
@@ -274,12 +393,14 @@ class Lives:
 
     def end(self) -> None:
         """Examine what may be left, and choose where to go on."""
-        self.world.wall_offset_ms += 10_000
+        assert self._clock is not None
+        self.world.wall_offset_ms += self._clock.current_time() * 1000 + 10_000
         self.world.trace_between_lives(self.disk.steps, self.disk.is_off)
         where = f"life {self.lived}, at its end (step {self.disk.steps - 1})"
         now_ms, history = self.world.now_ms_of_life(0), self.world.history
+        history.at_ms = now_ms
         has_failed = self.world.storage_may_fail
-        self.failed += sum(step < self.disk.steps for step in self.disk.failures)
+        self.failed += sum(step < self.disk.steps for step in self.disk.failures) + len(self.disk.failed_calls)
         if self.disk.is_off or self.disk.must_be_mounted_anew or (has_failed and self.rng.random() < 0.5):
             self.examiner.after_cut(self.disk, history, now_ms, where, self.examined_per_cut)
             self.disk = MainsDisk.of(survivors(self.disk, self.rng))
@@ -294,10 +415,24 @@ class Lives:
         if self._chance.random() >= self.cut_share:
             return
         where = f"life {self.lived}, before step {self.disk.steps - 1} ({action} {path})"
-        now_ms, history = self.world.now_ms_of_life(10), self.world.history.copy()
+        now_ms = self.world.history.at_ms = self.world.now_ms()
+        history = self.world.history.copy()
         self.examiner.after_cut(self.disk, history, now_ms, where, self.examined_per_cut)
         if self._chance.random() < KILL_SHARE:
             self.examiner.after_kill(self.disk, history, now_ms, where)
+
+
+def lives_of_failing_calls(seed: int) -> Lives:
+    """For two lives: a long one in which some calls fail that open, read, or remove a file, and what comes of it."""
+    rng = random.Random(seed)
+    calls = {rng.randrange(100, 2000): rng.choice(("open", "open", "read", "unlink")) for _ in range(6)}
+    cast = (Cast.KEYS, Cast.SETTINGS, Cast.KEYS, Cast.TOPICS)[seed % 4]
+    return Lives(seed, cast=cast, examined_per_cut=1, cut_share=0.002, seconds=(0.5,), failing_calls=calls)
+
+
+def lives_of_wrong_dates(seed: int) -> Lives:
+    """Lives in each of which the date is wrong, and set right again, and the machine sleeps."""
+    return Lives(seed, steps_clock=True, examined_per_cut=1, cut_share=0, steps_per_life=600, seconds=(0.05,))
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -75,7 +75,7 @@ class IdempotentProducer(Client):
         if self.producer is None or (not self.in_flight and self.world.rng.random() < 0.5):
             response = await link.ask(InitProducerIdRequest(transactional_id=None), 4)
             if response.error_code:
-                _expect_storage_error(self.world, self.name, response.error_code)
+                expect_storage_error(self.world, self.name, response.error_code)
                 return
             self.world.history.give_producer_id(response.producer_id, response.producer_epoch)
             self.world.trace(self.name, response.producer_id)
@@ -145,6 +145,9 @@ class PlainProducer(Client):
     world: World
     name: str
     places: list[Place]
+    acks: tuple[int, ...] = (-1, -1, 1)
+    may_be_gone: bool = False
+    """Whether the topics may be deleted, and made again, while it writes."""
     sessions: int = 0
 
     async def session(self, link: Link) -> None:
@@ -153,25 +156,29 @@ class PlainProducer(Client):
         self.sessions += 1
         number = -self.sessions * 10 - int(self.name[-1])
         for _ in range(20):
-            place, acks = rng.choice(self.places), rng.choice((-1, -1, 1))
+            place, acks = rng.choice(self.places), rng.choice(self.acks)
             values = [self.world.new_value()]
             batch = build_batch([(self.world.now_ms(), None, values[0], ())])
             damaged = rng.random() < 0.1
             if damaged:
                 batch[rng.randrange(17, len(batch))] ^= 1 << rng.randrange(8)
-            history.send(place, number, values)
+            sent_to = history.send(place, number, values)
+            if sent_to.retained is not None:
+                sent_to.retained.send(values, self.world.now_ms())
             response = await link.ask(produce(place, bytes(batch), acks), 9)
             data = response.responses[0].partition_responses[0]
             self.world.trace(self.name, data.error_code, data.base_offset)
-            if damaged:
+            if self.may_be_gone and data.error_code == ErrorCode.UNKNOWN_TOPIC_OR_PARTITION:
+                await self.world.pause()
+            elif damaged:
                 if data.error_code != ErrorCode.CORRUPT_MESSAGE:
                     self.world.complain("damage accepted", f"{self.name} got {data.error_code} for a damaged batch")
                 history.refuse(place, values)
             elif data.error_code:
-                _expect_storage_error(self.world, self.name, data.error_code)
+                expect_storage_error(self.world, self.name, data.error_code)
                 return
             elif acks == -1:
-                history.ack(place, data.base_offset, values)
+                history.ack(place, data.base_offset, values, sent_to)
             await self.world.pause()
 
 
@@ -283,7 +290,7 @@ class Administrator(Client):
         result = (await link.ask(CreateTopicsRequest(topics=[topic]), 5)).topics[0]
         self.world.trace(self.name, name, result.error_code)
         if result.error_code not in (0, ErrorCode.TOPIC_ALREADY_EXISTS):
-            _expect_storage_error(self.world, self.name, result.error_code)
+            expect_storage_error(self.world, self.name, result.error_code)
             raise Lost
         history.expect_topic(name, True)
         self.making = ""
@@ -293,7 +300,7 @@ class Administrator(Client):
         batch = build_batch([(self.world.now_ms(), None, values[0], ())])
         data = (await link.ask(produce(place, bytes(batch), -1), 9)).responses[0].partition_responses[0]
         if data.error_code:
-            _expect_storage_error(self.world, self.name, data.error_code)
+            expect_storage_error(self.world, self.name, data.error_code)
         else:
             history.ack(place, data.base_offset, values)
 
@@ -303,7 +310,7 @@ class Administrator(Client):
         result = (await link.ask(DeleteTopicsRequest(topics=[DeleteTopicState(name=name)]), 6)).responses[0]
         self.world.trace(self.name, "delete", name, result.error_code)
         if result.error_code not in (0, ErrorCode.UNKNOWN_TOPIC_OR_PARTITION):
-            _expect_storage_error(self.world, self.name, result.error_code)
+            expect_storage_error(self.world, self.name, result.error_code)
             raise Lost
         self.world.history.expect_topic(name, False)
         self.removing = ""
@@ -319,7 +326,7 @@ class Administrator(Client):
         result = (await link.ask(request, 2)).topics[0].partitions[0]
         self.world.trace(self.name, "delete records", offset, result.error_code)
         if result.error_code:
-            _expect_storage_error(self.world, self.name, result.error_code)
+            expect_storage_error(self.world, self.name, result.error_code)
         else:
             history.delete_records(self.place, offset, acked=True)
 
@@ -331,6 +338,7 @@ class Administrator(Client):
                 self.world.complain("topic lost", f"{name} is {'not ' * exists}listed")
 
 
-def _expect_storage_error(world: World, name: str, code: int) -> None:
-    if not (world.storage_may_fail and code in STORAGE_ERRORS):
+def expect_storage_error(world: World, name: str, code: int) -> None:
+    """Complain of an error that is none of a disk that fails."""
+    if code and not (world.storage_may_fail and code in STORAGE_ERRORS):
         world.complain("unexpected error", f"{name} got {name_of(code)}")

@@ -134,6 +134,7 @@ class SimulatedFile:
 
     def pread(self, size: int, position: int) -> bytes:
         """See File."""
+        self.disk.call("read", self.path)
         return bytes(self.inode.seen[position : position + size])
 
     def pwrite(self, data: Buffer, position: int) -> None:
@@ -200,6 +201,12 @@ class SimulatedDisk:
     now_ms: int = 0
     must_be_mounted_anew: bool = False
     """A sync of names has failed."""
+    calls: int = 0
+    """The same with those that open a file or read from one."""
+    failing_calls: Mapping[int, str] = attrs.field(factory=dict)
+    """Number of a call -> an action ("open", "read", "unlink"): the first one from then on fails."""
+    failed_calls: set[int] = attrs.field(factory=set)
+    """Those of them that have."""
     on_step: Callable[[str, str], None] | None = None
     """Called with (action, path) before each changing call."""
     _locks: set[str] = attrs.field(factory=set)
@@ -218,6 +225,16 @@ class SimulatedDisk:
         if number in self.failures:
             code = self.failures[number]
             raise storage_error(OSError(code, os.strerror(code)), action, path)
+        self.call(action, path)
+
+    def call(self, action: str, path: str) -> None:
+        """Count a call that may fail; let it fail if it is its turn: no descriptor is left, or a block is bad."""
+        self.calls += 1
+        for number, kind in self.failing_calls.items():
+            if kind == action and number < self.calls and number not in self.failed_calls:
+                self.failed_calls.add(number)
+                code = errno.EMFILE if action == "open" else errno.EIO
+                raise storage_error(OSError(code, os.strerror(code)), action, path)
 
     def use_space(self, size: int, path: str) -> None:
         """Take bytes from the free space."""
@@ -237,6 +254,8 @@ class SimulatedDisk:
         """See FileSystem."""
         parent, name = self._parent(path)
         node = parent.entries.get(name)
+        if node is not None or create:
+            self.call("open", path)
         if node is None and create:
             self.step("create", path)
             node = Inode()

@@ -18,27 +18,28 @@ with the same bytes. Values are unique, so that a record can be told from every 
     commit went back     a committed offset that was read is older than one acknowledged, or read, before
     invented commit      a committed offset that nobody committed
     log start went back  records are there again that were reported as deleted, or gone that nobody deleted
-    topic lost           a topic that was reported as created is not there; or as deleted, and it is
+    topic lost           a topic that was reported as created is not there, or its namesake is; or as deleted, and it is
+    partition lost       a partition that was reported as added is not there
+    gone too early       retention took what is younger than it says, or more than it should
+    resurrected          a deleted key is there again
     producer id reused   one id was given out twice, or will be
     generation went back a group's generation is older than one that a member has seen
+
+A name may be used again: a topic that was deleted may be made anew, with another id. As long as nobody was told how that
+went, the old one may be there, with all its records, or none, or the new one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from uuid import UUID
 
 import attrs
 
+from tests.simulation.ledgers import Anomaly, Keyed, OffsetsHistory, Retained
+
 Place = tuple[str, int]
 """(topic, partition)."""
-
-
-@attrs.frozen
-class Anomaly:
-    """A promise that was not kept."""
-
-    kind: str
-    detail: str
 
 
 @attrs.define(eq=False, repr=False)
@@ -50,6 +51,8 @@ class Scan:
     bounds: dict[Place, tuple[int, int]] = attrs.field(factory=dict)
     """Log start and log end."""
     topics: frozenset[str] = frozenset()
+    ids: dict[str, UUID] = attrs.field(factory=dict)
+    """Of topics."""
     commits: dict[tuple[str, Place], int] = attrs.field(factory=dict)
     generations: dict[str, int] = attrs.field(factory=dict)
     next_producer_id: int | None = None
@@ -87,6 +90,12 @@ class PlaceHistory:
     deleted: int = 0
     """How far deletion was acknowledged."""
     compacted: bool = False
+    keyed: Keyed | None = None
+    """Of a partition whose records may be deleted by key: it is checked by this alone."""
+    retained: Retained | None = None
+    """Of a partition whose records go by themselves."""
+    in_doubt: bool = False
+    """Whether its topic may have been replaced: from which one an answer comes, nobody can tell."""
 
     def copy(self) -> PlaceHistory:
         """As it is now. What is sent is shared: a broker knows nothing of the future."""
@@ -97,7 +106,13 @@ class PlaceHistory:
             polled=self.polled.copy(),
             polls={consumer: offsets.copy() for consumer, offsets in self.polls.items()},
             ends=self.ends.copy(),
+            keyed=self.keyed and self.keyed.copy(),
         )
+
+    def successor(self) -> PlaceHistory:
+        """That of the partition in the next topic of this name: what was not answered may have come there."""
+        sent = {value: number for value, number in self.sent.items() if value not in self.acked}
+        return PlaceHistory(sent, refused=self.refused)
 
 
 @attrs.define(eq=False, repr=False)
@@ -108,10 +123,19 @@ class History:
     commits: dict[tuple[str, Place], CommitHistory] = attrs.field(factory=dict)
     topics: dict[str, bool | None] = attrs.field(factory=dict)
     """Whether it must be there; None if nobody can tell."""
+    ids: dict[str, UUID] = attrs.field(factory=dict)
+    """Of topics whose names are used again: who answers to the name, or did when it was last known."""
+    partitions: dict[str, int] = attrs.field(factory=dict)
+    """How many a topic has at least."""
+    offsets: OffsetsHistory = attrs.field(factory=OffsetsHistory)
     producer_ids: set[tuple[int, int]] = attrs.field(factory=set)
     generations: dict[str, int] = attrs.field(factory=dict)
+    forgets_groups: bool = False
+    """Whether a group that has neither members nor offsets may be forgotten, and begin again."""
     anomalies: list[Anomaly] = attrs.field(factory=list)
     """What was wrong at once."""
+    at_ms: int = 0
+    """When this was."""
     _sends: int = 0
 
     def place(self, place: Place) -> PlaceHistory:
@@ -127,23 +151,32 @@ class History:
             places={place: history.copy() for place, history in self.places.items()},
             commits={key: commits.copy() for key, commits in self.commits.items()},
             topics=self.topics.copy(),
+            ids=self.ids.copy(),
+            partitions=self.partitions.copy(),
+            offsets=self.offsets.copy(),
+            at_ms=self.at_ms,
             producer_ids=self.producer_ids.copy(),
             generations=self.generations.copy(),
+            forgets_groups=self.forgets_groups,
             anomalies=self.anomalies.copy(),
         )
 
     # -- while it happens
 
-    def send(self, place: Place, producer: int, values: Iterable[bytes]) -> None:
-        """A producer is about to send records: from now on they may be there."""
-        sent = self.place(place).sent
+    def send(self, place: Place, producer: int, values: Iterable[bytes]) -> PlaceHistory:
+        """A producer is about to send records: from now on they may be there. Returns what to give to `ack`."""
+        history = self.place(place)
         for value in values:
             self._sends += 1
-            sent[value] = (producer, self._sends)
+            history.sent[value] = (producer, self._sends)
+        return history
 
-    def ack(self, place: Place, base_offset: int, values: Iterable[bytes]) -> None:
-        """It was told that they are there, and where."""
-        acked = self.place(place).acked
+    def ack(self, place: Place, base_offset: int, values: Iterable[bytes], sent_to: PlaceHistory | None = None) -> None:
+        """It was told that they are there, and where. With `sent_to`, only if that can be no other topic of the name."""
+        history = self.place(place)
+        if sent_to is not None and (sent_to is not history or history.in_doubt):
+            return
+        acked = history.acked
         for offset, value in enumerate(values, base_offset):
             if acked.setdefault(value, offset) != offset:
                 self._report("inconsistent offset", f"{place}: {value!r} acknowledged at {acked[value]} and {offset}")
@@ -200,6 +233,26 @@ class History:
         """A topic was reported as created or deleted, or one of these was begun (None)."""
         self.topics[name] = exists
 
+    def doubt_topic(self, name: str) -> None:
+        """Somebody is about to delete a topic whose name is used again, to replace it, or to make it."""
+        self.topics[name] = None
+        for place in self._places_of(name):
+            self.places[place].in_doubt = True
+
+    def settle_topic(self, name: str, topic_id: UUID | None) -> None:
+        """Somebody was told which topic of this name is there; None for none."""
+        self.topics[name] = topic_id is not None
+        before = self.ids.pop(name, None)
+        if topic_id is not None:
+            self.ids[name] = topic_id
+        for place in self._places_of(name):
+            if before not in (None, topic_id):
+                self.places[place] = self.places[place].successor()
+            self.places[place].in_doubt = topic_id is None
+
+    def _places_of(self, name: str) -> list[Place]:
+        return [place for place in self.places if place[0] == name]
+
     def give_producer_id(self, producer_id: int, epoch: int) -> None:
         """A producer was given its id and epoch."""
         if (producer_id, epoch) in self.producer_ids:
@@ -209,9 +262,13 @@ class History:
     def see_generation(self, group: str, generation: int) -> None:
         """A member was told of a generation."""
         known = self.generations.get(group, 0)
-        if generation < known:
+        if generation < known and not self.forgets_groups:
             self._report("generation went back", f"{group}: {generation} after {known}")
         self.generations[group] = max(known, generation)
+
+    def _is_replaced(self, name: str, scan: Scan) -> bool:
+        """Whether the topic that was found is not the one that was known."""
+        return name in scan.topics and self.ids.get(name, scan.ids.get(name)) != scan.ids.get(name)
 
     def _commit(self, group: str, place: Place) -> CommitHistory:
         return self.commits.setdefault((group, place), CommitHistory())
@@ -221,17 +278,19 @@ class History:
 
     def witness(self, scan: Scan) -> None:
         """Somebody saw all of this: a broker that has recovered serves what it found, and must never lose it again."""
+        for name, exists in self.topics.items():
+            if exists is None and (name in self.ids or name in scan.topics):
+                self.settle_topic(name, scan.ids.get(name))
+            elif exists is None:
+                self.topics[name] = name in scan.topics
         for place, records in scan.records.items():
             start = scan.bounds[place][0]
             self.place(place).polled.update((offset, value or b"") for offset, _, value in records if offset >= start)
-        for (group, place), offset in scan.commits.items():
-            found = self._commit(group, place)
-            found.known = max(found.known, offset)
+        for key, commits in self.commits.items():
+            commits.known = max(commits.known, scan.commits.get(key, -1))
         for group, generation in scan.generations.items():
             self.see_generation(group, generation)
-        for name, exists in self.topics.items():
-            if exists is None:
-                self.topics[name] = name in scan.topics
+        self.offsets.witness(scan.commits)
 
     # -- at the end
 
@@ -241,9 +300,16 @@ class History:
         for name, exists in self.topics.items():
             if exists is not None and exists != (name in scan.topics):
                 found.append(Anomaly("topic lost", f"{name} was reported as {'created' if exists else 'deleted'}"))
+            elif exists and self._is_replaced(name, scan):
+                found.append(Anomaly("topic lost", f"{name} is {scan.ids[name]}, and was {self.ids[name]}"))
         for place, history in self.places.items():
-            if self.topics.get(place[0], True) and place[0] in scan.topics:
-                found += _check_place(place, history, scan)
+            if place[0] in scan.topics:
+                present = history.successor() if self._is_replaced(place[0], scan) else history
+                found += _check_place(place, present, scan, self.at_ms)
+        for name, count in self.partitions.items():
+            lacking = [index for index in range(count) if (name, index) not in scan.bounds]
+            found += [Anomaly("partition lost", f"{name}-{index}") for index in lacking]
+        found += self.offsets.check(scan.commits)
         for (group, place), commits in self.commits.items():
             offset = scan.commits.get((group, place), -1)
             if self.topics.get(place[0], True) is not True:
@@ -258,15 +324,20 @@ class History:
         if scan.next_producer_id is not None and given >= scan.next_producer_id:
             found.append(Anomaly("producer id reused", f"{given} was given out, {scan.next_producer_id} comes next"))
         for group, generation in self.generations.items():
-            if scan.generations.get(group, 0) < generation:
+            if scan.generations.get(group, 0) < generation and not self.forgets_groups:
                 detail = f"{group}: {scan.generations.get(group, 0)} in the end, after {generation}"
                 found.append(Anomaly("generation went back", detail))
         return found
 
 
-def _check_place(place: Place, history: PlaceHistory, scan: Scan) -> Iterator[Anomaly]:
+def _check_place(place: Place, history: PlaceHistory, scan: Scan, now_ms: int) -> Iterator[Anomaly]:
     records = scan.records.get(place, [])
     start, end = scan.bounds.get(place, (0, 0))
+    if history.keyed is not None:
+        yield from history.keyed.check(place, records)
+        return
+    if history.retained is not None:
+        yield from history.retained.check(place, history.acked, records, start, now_ms)
     at_offset = {offset: value for offset, _, value in records}
     latest = {key: offset for offset, key, _ in records} if history.compacted else {}
     yield from _check_records(place, history, records, start, end)

@@ -40,7 +40,8 @@ def scan(data: Data) -> Scan:
 
 async def read_all(data: Data) -> Scan:
     """The same where Trio runs already."""
-    found = Scan(topics=frozenset(data.catalog.topics) - INTERNAL_TOPICS)
+    ids = {name: topic.id for name, topic in data.catalog.topics.items() if name not in INTERNAL_TOPICS}
+    found = Scan(topics=frozenset(ids), ids=ids)
     for partition in data.catalog.partitions():
         if partition.topic in INTERNAL_TOPICS:
             continue

@@ -17,8 +17,9 @@ from minibroker.handlers.context import AfterFlush
 from minibroker.protocol.api import ApiKey
 from minibroker.records.batch import BatchHeader
 from minibroker.server.dispatch import Dispatcher
-from minibroker.storage import recovery, tail
+from minibroker.storage import compaction, recovery, tail
 from minibroker.storage.errors import SyncFailed
+from minibroker.storage.files import base_offset_of
 from minibroker.storage.key_table import KeyTable
 from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.log_checkpoint import LogPosition
@@ -26,7 +27,9 @@ from minibroker.storage.producer_state import DuplicateOf, ProducerState
 from minibroker.storage.segment import Segment
 from minibroker.storage.tail import Recovered
 from minibroker.topics.catalog import Catalog
+from minibroker.topics.clock import Clock
 from minibroker.topics.metadata import LOG_START_PREFIX, TOPIC_PREFIX
+from minibroker.topics.opening import Data
 from minibroker.topics.partition import Appended, Partition
 from minibroker.topics.producer_ids import ProducerIds
 from tests.simulation.broker_life import SlowSyncer
@@ -36,6 +39,16 @@ Mutant = Callable[[], Any]
 MUTANTS: dict[str, Mutant] = {}
 OF_A_FAILING_DISK = ("goes_on_after_a_failed_sync", "recovered_tail_not_written_again")
 """Those that are right as long as no sync fails."""
+OF_FAILING_CALLS = ("a_failed_roll_leaves_its_file", "compaction_after_a_failed_swap")
+"""Those that are right as long as every file can be opened and removed."""
+OF_WRONG_DATES = ("retention_by_the_wall_clock",)
+"""Those that are right as long as nobody sets the clock."""
+OF_TOPICS = (
+    "files_removed_before_the_deletion_is_durable",
+    "a_namesake_keeps_the_records",
+    "a_namesake_keeps_the_commits",
+)
+"""Those that are right as long as no name is used again."""
 
 
 def mutant(make: Callable[[], Iterator[None]]) -> Callable[[], Iterator[None]]:
@@ -395,3 +408,76 @@ def commit_lost_in_the_log() -> Iterator[None]:
             append(self, records)
 
     yield from replaced(OffsetsTopic, "append", wrong)
+
+
+# -- what changes
+
+
+@mutant
+def files_removed_before_the_deletion_is_durable() -> Iterator[None]:
+    """A deleted topic's files go at once; a power cut may bring the topic back."""
+    delete = Catalog.delete_topic
+
+    def wrong(self: Catalog, name: str) -> None:
+        logs = [partition.log for partition in self.topic(name).partitions]
+        delete(self, name)
+        for log in logs:
+            for file in log.fs.list_sizes(log.directory):
+                log.fs.unlink(f"{log.directory}/{file}")
+
+    yield from replaced(Catalog, "delete_topic", wrong)
+
+
+@mutant
+def a_namesake_keeps_the_records() -> Iterator[None]:
+    """A directory belongs to whoever has its name, and stays when its topic is deleted."""
+    with mock.patch.object(Data, "_belongs", return_value=True), mock.patch.object(Data, "remove_topic"):
+        yield
+
+
+@mutant
+def a_namesake_keeps_the_commits() -> Iterator[None]:
+    """What was committed for a topic holds for whichever has its name."""
+    with mock.patch.object(GroupCoordinator, "_delete_offsets_of"):
+        yield from replaced(GroupCoordinator, "_valid", lambda coordinator, topic, offsets: dict(offsets))
+
+
+@mutant
+def retention_by_the_wall_clock() -> Iterator[None]:
+    """What is old is told by the date of the machine, whatever became of it."""
+    with mock.patch.object(Clock, "now_ms", lambda clock: clock._wall_ms()):
+        yield from replaced(Clock, "retention_now_ms", lambda clock: clock._wall_ms())
+
+
+@mutant
+def a_failed_roll_leaves_its_file() -> Iterator[None]:
+    """The file of the next segment is made first, stays if the roll then fails, and is taken for good by a restart."""
+    roll = Log.roll
+
+    def wrong(self: Log, now_ms: int) -> None:
+        if self.failure is None and self.segments[-1].size_bytes:
+            Segment(self.fs, self.directory, self.log_end_offset).create()
+        roll(self, now_ms)
+
+    def all_bases(fs: Any, directory: str, sizes: dict[str, int], checkpoint: Any) -> list[int]:
+        return sorted(base for name in sizes if (base := base_offset_of(name)) is not None)
+
+    with mock.patch.object(recovery, "_remove_empty", all_bases):
+        yield from replaced(Log, "roll", wrong)
+
+
+@mutant
+def compaction_after_a_failed_swap() -> Iterator[None]:
+    """A segment whose swap has failed half-way is compacted again, by a name that is another file's."""
+    cleanable = compaction._cleanable_segments
+
+    def wrong(log: Log, *arguments: Any) -> list[Segment]:
+        nameless = [segment for segment in log.segments if segment.is_nameless]
+        for segment in nameless:
+            segment.is_nameless = False
+        found = cleanable(log, *arguments)
+        for segment in nameless:
+            segment.is_nameless = True
+        return found
+
+    yield from replaced(compaction, "_cleanable_segments", wrong)

@@ -1,5 +1,8 @@
 """A disk that fails or is full at any one step of a broker's life: nothing that anybody was told is lost.
 
+Longer lives, which compact, roll and delete, see some calls fail that cannot open a file for want of descriptors, cannot
+read what is there, or cannot remove it.
+
 The broker may go on, refuse, or end; afterwards the power is cut, or a new process finds what is in the cache, and
 another life follows on what is left.
 """
@@ -11,7 +14,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.simulation.broker_life import Lives
+from tests.simulation.broker_life import Cast, Lives, lives_of_failing_calls
 from tests.soak.rows import Deadline
 
 SCRIPT, PARTS = 6, 6
@@ -24,7 +27,9 @@ def run_failures(script: int, code: int, steps: Iterable[int], seconds: float = 
     """One simulation for each step at which the disk fails, up to the last one; returns how many there were."""
     failed = 0
     for step in steps:
-        lives = Lives(script, examined_per_cut=2, cut_share=0.005, seconds=(seconds,), failures={step: code})
+        lives = Lives(
+            script, cast=Cast.USERS, examined_per_cut=2, cut_share=0.005, seconds=(seconds,), failures={step: code}
+        )
         try:
             lives.run(2)
         except AssertionError as error:
@@ -47,3 +52,16 @@ def soak(seed: int, deadline: Deadline) -> int:
 def test_an_error_at_any_step_loses_nothing(code: int, part: int) -> None:
     """Whichever write, sync, creation or rename fails, what was told before and after holds."""
     assert run_failures(SCRIPT, code, itertools.count(part, PARTS)) >= 20
+
+
+def soak_calls(seed: int, deadline: Deadline) -> int:
+    """Two lives, in the first of which some calls fail; returns how many did."""
+    lives = lives_of_failing_calls(seed)
+    lives.run(2)
+    return lives.failed
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_files_that_cannot_be_opened_or_read_cost_nothing(block: int) -> None:
+    """Rolls, compactions and deletions that fail half-way, and go on later, lose nothing."""
+    assert sum(soak_calls(seed, lambda: False) for seed in range(8 * block, 8 * block + 8)) >= 10

@@ -1,12 +1,15 @@
 """The history checker: it passes a history of a good broker, and sees each anomaly in one that is not."""
 
 from collections.abc import Callable
+from uuid import UUID
 
 import pytest
 
 from tests.simulation.history import History, Scan
+from tests.simulation.ledgers import Keyed, Retained
 
 P = ("t", 0)
+K = ("k", 0)
 GROUP = "g"
 
 
@@ -199,6 +202,92 @@ def forget_generation(history: History, scan: Scan) -> None:
     history.see_generation(GROUP, 3)
 
 
+def lose_partition(history: History, scan: Scan) -> None:
+    """A partition that was added is not there."""
+    history.partitions["t"] = 2
+
+
+def replace_topic(history: History, scan: Scan) -> None:
+    """There is another topic of the name."""
+    history.settle_topic("t", UUID(int=1))
+    scan.ids["t"] = UUID(int=2)
+
+
+def empty_doubted_topic(history: History, scan: Scan) -> None:
+    """A topic whose deletion was never answered is there, without its records."""
+    history.settle_topic("t", UUID(int=1))
+    history.doubt_topic("t")
+    scan.ids["t"] = UUID(int=1)
+    scan.records[P], scan.bounds[P] = [], (0, 0)
+
+
+def inherit(history: History, scan: Scan) -> None:
+    """A topic that was made again has the acknowledged records of the one before."""
+    history.settle_topic("t", UUID(int=1))
+    history.settle_topic("t", UUID(int=2))
+    scan.ids["t"] = UUID(int=2)
+
+
+def inherit_in_doubt(history: History, scan: Scan) -> None:
+    """The same before anybody was told that it was made."""
+    history.settle_topic("t", UUID(int=1))
+    history.doubt_topic("t")
+    scan.ids["t"] = UUID(int=2)
+
+
+def retain_too_little(history: History, scan: Scan) -> None:
+    """A record goes before its time."""
+    history.place(P).retained = retained = Retained(keeps_ms=100)
+    retained.send([b"a:0", b"b:1", b"c:2"], 5)
+    history.place(P).deletions, history.at_ms = 1 << 60, 95
+    scan.bounds[P] = (1, 3)
+
+
+def retain_too_few(history: History, scan: Scan) -> None:
+    """Fewer bytes are left than retention has to leave."""
+    history.place(P).retained = Retained(keeps_bytes=1000)
+    history.place(P).deletions = 1 << 60
+    scan.bounds[P] = (1, 3)
+
+
+def keyed(history: History, scan: Scan) -> Keyed:
+    """A partition in which one key was written twice, one deleted, and one written once."""
+    found = history.place(K).keyed = Keyed()
+    records = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"b", None), (b"c", b"4")]
+    found.send(records)
+    found.ack(0, records)
+    scan.topics |= {"k"}
+    scan.records[K], scan.bounds[K] = [(2, b"a", b"3"), (4, b"c", b"4")], (0, 5)
+    return found
+
+
+def lose_key(history: History, scan: Scan) -> None:
+    """The only record of a key is gone."""
+    keyed(history, scan)
+    del scan.records[K][1]
+
+
+def change_key(history: History, scan: Scan) -> None:
+    """A record has the value of another."""
+    keyed(history, scan)
+    scan.records[K][1] = (4, b"c", b"1")
+
+
+def resurrect_key(history: History, scan: Scan) -> None:
+    """A deleted key has its old value, and no tombstone."""
+    keyed(history, scan)
+    scan.records[K].insert(0, (1, b"b", b"2"))
+
+
+def keep_deleted_offset(history: History, scan: Scan) -> None:
+    """An offset is committed that was deleted."""
+    history.offsets.ask("h", P, 3)
+    history.offsets.know("h", P, {3})
+    history.offsets.ask("h", P, -1)
+    history.offsets.know("h", P, {-1})
+    scan.commits["h", P] = 3
+
+
 ANOMALIES: dict[Callable[[History, Scan], None], str] = {
     lose: "lost",
     vanish: "vanished",
@@ -225,6 +314,17 @@ ANOMALIES: dict[Callable[[History, Scan], None], str] = {
     forget_producer_id: "producer id reused",
     go_back_a_generation: "generation went back",
     forget_generation: "generation went back",
+    lose_partition: "partition lost",
+    replace_topic: "topic lost",
+    empty_doubted_topic: "lost",
+    inherit: "phantom",
+    inherit_in_doubt: "phantom",
+    retain_too_little: "gone too early",
+    retain_too_few: "gone too early",
+    lose_key: "lost",
+    change_key: "inconsistent offset",
+    resurrect_key: "resurrected",
+    keep_deleted_offset: "commit went back",
 }
 
 
@@ -248,6 +348,45 @@ def test_compaction_may_remove_what_was_written_again() -> None:
     assert history.check(scan) == []
     scan.records[P] = [(2, b"a", b"a:2")]
     assert [anomaly.kind for anomaly in history.check(scan)] == ["lost"]
+
+
+def test_keys_may_go_when_they_are_deleted_or_written_again() -> None:
+    """What compaction may remove may be missing, and an unanswered tombstone may have been there."""
+    history, scan = good()
+    told = keyed(history, scan)
+    assert history.check(scan) == []
+    before = history.copy()
+    told.send([(b"c", None)])
+    del scan.records[K][1]
+    assert history.check(scan) == []
+    assert [anomaly.kind for anomaly in before.check(scan)] == ["lost"]
+
+
+def test_a_deletion_without_an_answer_leaves_all_or_nothing() -> None:
+    """The topic may be gone, or there with all its records, or another one in its place with what was not answered."""
+    history, scan = good()
+    history.settle_topic("t", UUID(int=1))
+    history.doubt_topic("t")
+    sent_to = history.send(P, 1001, [b"d:3"])
+    scan.ids["t"] = UUID(int=1)
+    assert history.check(scan) == []
+    history.ack(P, 3, [b"d:3"], sent_to)  # by which of them nobody knows
+    history.settle_topic("t", UUID(int=2))
+    scan.ids["t"] = UUID(int=2)
+    scan.records[P], scan.bounds[P] = [(0, None, b"d:3")], (0, 1)
+    assert history.check(scan) == []
+    history.doubt_topic("t")
+    empty = Scan(commits=scan.commits, generations=scan.generations, next_producer_id=1001)
+    assert history.check(empty) == []
+
+
+def test_what_is_old_may_go() -> None:
+    """Retention may take what is as old as it says, with a tenth for a clock that runs fast."""
+    history, scan = good()
+    retain_too_little(history, scan)
+    history.at_ms = 96
+    scan.records[P] = scan.records[P][1:]
+    assert history.check(scan) == []
 
 
 def test_what_was_deleted_need_not_be_there() -> None:
