@@ -27,7 +27,7 @@ from typing import NamedTuple
 from fastcrc import crc32
 
 from minibroker.protocol.errors import CorruptMessage
-from minibroker.records.compression import Buffer, Codec, codec_of
+from minibroker.records.compression import CODEC_BITS, Buffer, Codec, codec_of
 
 HEADER_BYTES = 61
 LOG_OVERHEAD_BYTES = 12  # base offset and batch length: what the batch length does not count
@@ -98,6 +98,11 @@ class BatchHeader(NamedTuple):
     def codec(self) -> Codec:
         """How the records are compressed; raises UnsupportedCompressionType for a number that has no meaning."""
         return codec_of(self.attributes)
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether there is a codec, if only a number that has no meaning."""
+        return bool(self.attributes & CODEC_BITS)
 
     @property
     def timestamp_type(self) -> TimestampType:

@@ -43,9 +43,13 @@ class Codec(IntEnum):
     ZSTD = 4
 
 
+CODEC_BITS = 7
+"""Those of a batch's attributes that name the codec."""
+
+
 def codec_of(attributes: int) -> Codec:
     """The codec a batch's attributes name; raises UnsupportedCompressionType for 5 to 7, which nobody has defined."""
-    number = attributes & 7
+    number = attributes & CODEC_BITS
     if number > Codec.ZSTD:
         raise UnsupportedCompressionType(f"compression type {number} is unknown")
     return _CODECS[number]

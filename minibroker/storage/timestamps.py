@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from minibroker.protocol.errors import CorruptMessage, KafkaError
 from minibroker.records.batch import BatchHeader, TimestampType, verify_crc
-from minibroker.records.compression import Codec
 from minibroker.records.record import read_payload
 from minibroker.records.scan import scan_times
 from minibroker.storage import damages
@@ -134,7 +133,7 @@ def _visit(
     """What `pick` makes of a batch's records, and whether there was a rest. A large batch is work for another thread."""
     segment, position, header = located
     work = partial(_pick, segment.file(), position, header, log.settings.max_decompressed_bytes, pick)
-    is_large = header.codec is not Codec.NONE or header.size_bytes > LARGE_BYTES
+    is_large = header.is_compressed or header.size_bytes > LARGE_BYTES  # nothing has been checked yet
     try:
         return (yield work) if is_large else work(), is_large
     except CorruptMessage:

@@ -9,6 +9,7 @@ from minibroker.records.batch import TIMESTAMP_TYPE_BIT, BatchHeader, write_head
 from minibroker.records.compression import Codec
 from minibroker.storage.log import Log
 from minibroker.storage.timestamps import LARGE_BYTES, LONGEST_STEP
+from tests.simulation.disk import SimulatedDisk
 from tests.storage import compacting
 from tests.storage.logs import NOW, append, at_once, checkpoint, make_batch, make_log
 
@@ -185,3 +186,18 @@ def test_segments_may_be_replaced_while_a_batch_is_looked_into(tmp_path: Path) -
         search.send(work())
     assert end.value.value == (0, NOW)
     assert not log.damaged
+
+
+def test_damaged_attributes_are_damage_to_their_batch_alone() -> None:
+    """A number that names no codec is looked at before the CRC is; what is whole is found."""
+    log = make_log()
+    first = append(log, timestamps=[NOW])
+    append(log, timestamps=[NOW + 10])
+    append(log, timestamps=[NOW + 5])
+    log.flush()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    disk.open(log.active.log_path).inode.content[first.size_bytes + 22] |= 7
+    assert at_once(log.offset_for_timestamp(NOW + 5, 3)) == (2, NOW + 5)
+    assert [(damage.start_offset, damage.end_offset) for damage in log.damaged] == [(1, 2)]
+    assert at_once(log.offset_of_max_timestamp(3)) in (None, (2, NOW + 5))  # the batch that had it is lost
