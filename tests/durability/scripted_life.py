@@ -304,6 +304,7 @@ def first_steps() -> list[Step]:
         Produce((A0, COMPACTED), 4),
         lambda client, broker: client.delete_records(A0, 6),
         lambda client, broker: client.delete("d"),
+        Job("remove_deleted"),
         Job("retain"),
         Job("compact"),
         *(Produce((COMPACTED, A1), 5) for _ in range(2)),

@@ -86,8 +86,16 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
             for number in range(6):
                 create(wire, f"t-{number}", partitions=50)
             slow.sock.setblocking(False)
-            slow.sock.send(request_frame(MetadataRequest(topics=None), 12) * 2000)
-            wire.ask(MetadataRequest(topics=None), 12)
+            asked = b""
+            refused = 0
+            while refused < 20:  # until the broker reads no more of it, for it holds answers that nobody takes
+                asked = asked or request_frame(MetadataRequest(topics=None), 12) * 1000
+                try:
+                    asked = asked[slow.sock.send(asked) :]
+                    refused = 0
+                except BlockingIOError:
+                    refused += 1
+                wire.ask(MetadataRequest(topics=None), 12)
             broker.signal(signal.SIGTERM)
             assert wire.is_closed()
             assert broker.process.poll() is None
