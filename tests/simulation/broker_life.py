@@ -286,14 +286,14 @@ class Lives:
         more = OF_WRONG_DATES if self.steps_clock else BUSY if self.cast in (Cast.SETTINGS, Cast.KEYS) else {}
         return structure(SETTINGS | more)
 
-    def run(self, lives: int) -> None:
-        """Live, die, be examined, `lives` times."""
+    def run(self, lives: int, *, is_killed: bool = False) -> None:
+        """Live, die, be examined, `lives` times; the last time with power, to be killed when its time is over."""
         # Small blocks of producer ids, so that they are often reserved.
         with one_thread(), quiet(), mock.patch("minibroker.topics.producer_ids.BLOCK", 2):
             try:
                 self._prepare()
-                for _ in range(lives):
-                    self.live()
+                for number in range(1, lives + 1):
+                    self.live(is_killed=is_killed and number == lives)
                     self.end()
             except (Exception, BaseExceptionGroup) as error:
                 causes = ", ".join(repr(leaf) for leaf in leaves(error) if not isinstance(leaf, PowerCut))
@@ -311,7 +311,7 @@ class Lives:
 
     # -- one life
 
-    def live(self) -> None:
+    def live(self, *, is_killed: bool = False) -> None:
         """Run a broker and its clients until something ends it."""
         self._wrong_by_ms = -30 * DAY_MS if self.steps_clock and self.rng.random() < 0.3 else 0
         self.lived += 1
@@ -321,12 +321,12 @@ class Lives:
         self.disk.failures, self.failures = self.failures, {}
         self.disk.failing_calls, self.failing_calls = self.failing_calls, {}
         self.world.storage_may_fail = bool(self.disk.failures or self.disk.failing_calls)
-        if self.world.storage_may_fail:
+        if self.world.storage_may_fail or is_killed:
             self.disk.cut_at = None
         _run._r = random.Random(self.rng.getrandbits(32))
         with mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True):
             try:
-                trio.run(self._live, clock=clock)
+                trio.run(self._live, is_killed, clock=clock)
             except BaseException as error:
                 if not all(self._may_end(leaf) for leaf in leaves(error)):
                     raise
@@ -335,7 +335,7 @@ class Lives:
         """Whether a broker may end with this: a disk that fails can no longer be trusted."""
         return isinstance(error, PowerCut) or (self.world.storage_may_fail and isinstance(error, StorageError))
 
-    async def _live(self) -> None:
+    async def _live(self, is_killed: bool) -> None:
         ids = random.Random(self.rng.getrandbits(32))
 
         def new_id() -> UUID:
@@ -353,7 +353,7 @@ class Lives:
                 if self.steps_clock:
                     await self._step_clock()
                 await trio.sleep(self.rng.choice(self.seconds))
-                if self.rng.random() < 0.5:
+                if not is_killed and self.rng.random() < 0.5:
                     running, self.world.broker = self.world.broker, None
                     assert running is not None
                     running.stop()
