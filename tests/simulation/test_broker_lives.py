@@ -11,7 +11,7 @@ from tests.simulation.broker_life import Cast, Lives, lives_of_wrong_dates
 from tests.soak.rows import Deadline
 
 LIVES = 8
-BLOCKS, CUTS = 12, 1_700
+BLOCKS, CUTS = 10, 2_010
 """More than twenty thousand in all."""
 
 
