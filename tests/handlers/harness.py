@@ -119,3 +119,26 @@ async def open_bench(
         nursery.start_soon(flusher.run)
         yield HandlerBench(services, disk)
         nursery.cancel_scope.cancel()
+
+
+async def finish(reply: Any) -> Any:
+    """What comes of a reply that has to be waited for."""
+    assert isinstance(reply, Coroutine)
+    return await reply
+
+
+async def rests_of(reply: Any) -> int:
+    """How often a reply lets others run before it is there."""
+    rests = 0
+    ended = trio.Event()
+
+    async def wait() -> None:
+        await finish(reply)
+        ended.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        while not ended.is_set():
+            rests += 1
+            await trio.lowlevel.checkpoint()
+    return rests

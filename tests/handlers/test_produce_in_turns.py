@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 
 import pytest
-import trio
 
 from minibroker.config.settings import BrokerSettings
 from minibroker.protocol.errors import ErrorCode, ProtocolError
@@ -18,7 +17,7 @@ from minibroker.protocol.messages.produce import (
 from minibroker.records.builder import build_batch
 from minibroker.records.compression import Codec
 from minibroker.records.validation import PASSING_RECORDS
-from tests.handlers.harness import NOW_MS, HandlerBench, open_bench, through_the_wire
+from tests.handlers.harness import NOW_MS, HandlerBench, open_bench, rests_of, through_the_wire
 
 LARGE = PASSING_RECORDS + 1
 VERSION = 9
@@ -125,22 +124,5 @@ async def test_a_multitude_of_batches_lets_others_in(bench: HandlerBench) -> Non
 
     bench.services.clock.now = clock
     reply = bench.start(request(*[("t", batch())] * 100), VERSION)
-    assert await _rests_of(reply) > 5
+    assert await rests_of(reply) > 5
     assert bench.services.catalog.partition("t", 0).log_end_offset == 100
-
-
-async def _rests_of(reply: object) -> int:
-    assert isinstance(reply, Coroutine)
-    rests = 0
-    ended = trio.Event()
-
-    async def wait() -> None:
-        await reply
-        ended.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        while not ended.is_set():
-            rests += 1
-            await trio.lowlevel.checkpoint()
-    return rests

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Coroutine
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import pytest
 import trio
@@ -29,7 +29,7 @@ from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequestTopic,
 )
 from tests.coordinator.rig import Rig, committing, open_rig
-from tests.handlers.harness import HandlerBench, open_bench
+from tests.handlers.harness import HandlerBench, finish, open_bench, rests_of
 
 SMALL = BrokerSettings(log_dirs="/data", queued_max_request_bytes=LEAST_ROOM_BYTES)
 """Every answer has the least room."""
@@ -45,12 +45,6 @@ def ones(count: int) -> Steps:
         yield 1
 
 
-async def finish(reply: Any) -> Any:
-    """What comes of a reply that has to be waited for."""
-    assert isinstance(reply, Coroutine)
-    return await reply
-
-
 def test_few_steps_are_done_at_once() -> None:
     """Without a coroutine: that would cost a small request more than its answer."""
     assert in_turns(ones(TURN_STEPS), lambda: "done", services()) == "done"
@@ -60,23 +54,6 @@ async def test_many_steps_rest_in_between() -> None:
     """Whoever else wants to run does so once a turn."""
     reply = in_turns(ones(10 * TURN_STEPS), lambda: "done", services())
     assert await rests_of(reply) >= 9
-
-
-async def rests_of(reply: Any) -> int:
-    """How often a reply lets others run before it is there."""
-    rests = 0
-    ended = trio.Event()
-
-    async def wait() -> None:
-        await finish(reply)
-        ended.set()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wait)
-        while not ended.is_set():
-            rests += 1
-            await trio.lowlevel.checkpoint()
-    return rests
 
 
 async def test_one_long_answer_is_made_at_a_time() -> None:

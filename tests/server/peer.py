@@ -23,6 +23,23 @@ MAX_FRAME_BYTES = 100 << 20
 LIMITS = Limits(max_frame_bytes=MAX_FRAME_BYTES, max_in_flight=10)
 
 
+@attrs.define(eq=False)
+class Held:
+    """A handler whose answers, a dot each, wait for `go_on`."""
+
+    started: int = 0
+    """Requests."""
+    go_on: trio.Event = attrs.field(factory=trio.Event)
+
+    def __call__(self, frame: bytes) -> object:
+        self.started += 1
+        return self._answer()
+
+    async def _answer(self) -> bytes:
+        await self.go_on.wait()
+        return b"."
+
+
 @attrs.define(eq=False, repr=False)
 class Peer:
     """Both ends of a connection. The peer sends with `send`, and takes answers out of `window_bytes` with `take`."""

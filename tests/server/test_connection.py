@@ -19,7 +19,7 @@ from minibroker.server import inbox
 from minibroker.server.limits import LEAST_TURN_S, MemoryBudget, Turns
 from minibroker.server.poller import HAS_EPOLL, EpollPoller
 from minibroker.server.transport import SocketTransport
-from tests.server.peer import LIMITS, Bench, Peer
+from tests.server.peer import LIMITS, Bench, Held, Peer
 
 MIB = 1 << 20
 
@@ -151,25 +151,14 @@ async def test_only_so_many_requests_are_in_flight(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """`queued.max.requests`: a peer that sends ten thousand at once has the first ten started, and the next as they end."""
-    started = 0
-    go_on = trio.Event()
-
-    async def wait() -> bytes:
-        await go_on.wait()
-        return b"."
-
-    def handle(frame: bytes) -> object:
-        nonlocal started
-        started += 1
-        return wait()
-
+    held = Held()
     peer = Peer()
-    nursery.start_soon(Bench(handle).connection(peer).run)
+    nursery.start_soon(Bench(held).connection(peer).run)
     for _ in range(10_000):
         peer.send_frame(b"x")
     await settle()
-    assert started == LIMITS.max_in_flight
-    go_on.set()
+    assert held.started == LIMITS.max_in_flight
+    held.go_on.set()
     await settle()
     assert peer.take() == b"." * 10_000
 
@@ -446,19 +435,8 @@ async def test_requests_that_wait_behind_another_are_counted(
     autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
 ) -> None:
     """Decoded, they are much larger than they came: few of them are read before the first is answered, then the others."""
-    started = 0
-    go_on = trio.Event()
-
-    async def poll() -> bytes:
-        await go_on.wait()
-        return b"."
-
-    def handle(frame: bytes) -> object:
-        nonlocal started
-        started += 1
-        return poll()
-
-    bench = Bench(handle, limits=attrs.evolve(LIMITS, max_in_flight=500), budget=MemoryBudget(10 * MIB))
+    held = Held()
+    bench = Bench(held, limits=attrs.evolve(LIMITS, max_in_flight=500), budget=MemoryBudget(10 * MIB))
     nursery.start_soon(bench.run_relieving)
     peers = [Peer(), Peer()]
     for peer in peers:
@@ -469,9 +447,9 @@ async def test_requests_that_wait_behind_another_are_counted(
     for _ in range(400):
         peers[0].send_frame(bytes(MIB // 10))
     await settle()
-    assert started <= 4
+    assert held.started <= 4
     assert bench.budget.held_bytes > MIB
-    go_on.set()
+    held.go_on.set()
     await settle()
     assert [peer.take() for peer in peers] == [b"." * 401, b"."]
     assert bench.budget.held_bytes <= MIB // 2
