@@ -356,7 +356,7 @@ class OsFileSystem:
     def free_bytes(self, path: str) -> int:
         """Bytes that can still be written on the file system of `path` by an ordinary user.
 
-        None where hardly a file can be made to hold them: many small ones fill a disk too.
+        0 where hardly a file can be made to hold them: many small ones fill a disk too.
         """
         with _translated("examine", path):
             status = os.statvfs(path)

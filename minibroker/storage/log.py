@@ -251,10 +251,14 @@ class Log:
     def begin_flush(self) -> FlushPoint | None:
         """What to sync so that everything appended so far is durable; None if that is so, or being done, already.
 
-        A log that is offline because a write failed still owes that to whoever wrote before.
+        A log that is offline because a write failed still owes that to whoever wrote before; one of which all is durable,
+        for it was never open perhaps, owes nothing.
         """
-        if self.failure is not None and not self.segments[-1].is_torn:
-            self._refuse()
+        if self.failure is not None:
+            if self.log_end_offset == self.durable.offset:
+                return None
+            if not self.segments[-1].is_torn:
+                self._refuse()
         active = self.segments[-1]
         files, directories = self._unsynced_files, self._unsynced_directories
         if not self._is_dirty:

@@ -38,7 +38,7 @@ LARGE_BYTES = 16_384
 
 
 def offset_for_timestamp(log: "Log", timestamp_ms: int, end_offset: int) -> Search:
-    """`Log.search_timestamp`."""
+    """`Log.offset_for_timestamp`."""
     offset = log.log_start_offset
     while True:
         steps = 0
@@ -82,7 +82,7 @@ def _first_candidate(log: "Log", segment: Segment, timestamp_ms: int) -> int:
 
 
 def offset_of_max_timestamp(log: "Log", end_offset: int) -> Search:
-    """`Log.search_max_timestamp`."""
+    """`Log.offset_of_max_timestamp`."""
     best: OffsetAndTime | None = None
     for segment in list(log.segments):
         if segment.base_offset >= end_offset:

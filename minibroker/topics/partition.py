@@ -222,10 +222,8 @@ class Partition:
     # -- the flusher's side
 
     def begin_flush(self) -> FlushPoint | None:
-        """See Flushable. A log that is offline and owes nothing, for it was never open, does not end the broker."""
-        log = self.log
-        owes_nothing = log.failure is not None and log.log_end_offset == log.durable_end_offset
-        return None if self.deleted or owes_nothing else log.begin_flush()
+        """See Flushable."""
+        return None if self.deleted else self.log.begin_flush()
 
     def complete_flush(self, point: FlushPoint) -> None:
         """See Flushable: what this made durable becomes visible."""
