@@ -247,12 +247,20 @@ class Maintenance:
         if plan is None:
             return
         compaction = Compaction(log, plan, budget_bytes=settings.log_cleaner_dedupe_buffer_size)
-        async with _stopping_with_the_broker(compaction):
-            for work in compaction.steps():
-                with trio.CancelScope(shield=True):  # a step that is half done in a thread cannot be left
-                    await trio.to_thread.run_sync(work)
-        # A log whose gaps no checkpoint explains would look damaged if compaction were switched off before a crash.
+        failure: StorageError | None = None
+        try:
+            async with _stopping_with_the_broker(compaction):
+                for work in compaction.steps():
+                    with trio.CancelScope(shield=True):  # a step that is half done in a thread cannot be left
+                        await trio.to_thread.run_sync(work)
+        except SyncFailed:
+            raise
+        except StorageError as error:
+            failure = error
+        # Also where it ended early: a segment that the checkpoint names may be missing after one compaction, not after two.
         await self.save_checkpoint()
+        if failure is not None:
+            raise failure
         if compaction.report is not None:
             report = compaction.report
             logger.info("compacted %s from %d to %d bytes", partition, report.bytes_before, report.bytes_after)

@@ -34,6 +34,7 @@ ROWS = (
     Row("cuts", 1_000_000, "tests.simulation.test_broker_lives:soak", "power cuts under the whole broker, nested too"),
     Row("log-cuts", 1_000_000, "tests.storage.test_power_cuts:soak", "power cuts under logs alone"),
     Row("errors", None, "tests.simulation.test_disk_errors:soak", "EIO and ENOSPC at every changing call"),
+    Row("calls", 1_000, "tests.simulation.test_disk_errors:soak_calls", "files that cannot be opened, read or removed"),
     Row("damage", 100_000, "tests.simulation.test_broker_damage:soak", "damage in any file of a data directory"),
     Row("log-damage", 100_000, "tests.storage.test_damage:soak", "damage in single logs"),
     Row("clocks", 1_000, "tests.simulation.test_broker_lives:soak_clocks", "steps of the clock, and suspensions"),
