@@ -211,7 +211,10 @@ def _find(log: "Log", segment: Segment, offset: int) -> tuple[int, BatchHeader] 
     skipped = damages.skip_position(log, segment, offset) if log.damaged else 0
     if skipped and skipped >= position:
         expected, position, slot = None, skipped, -1
+    end_offset = log.next_base_offset(segment)
     for at, header in walk_headers(segment.file(), position, segment.size_bytes):
+        if header.next_offset > end_offset:
+            raise BadBatch(at, f"offset {header.last_offset} where the segment ends at {end_offset}")
         if slot >= 0 and expected is None and header.last_offset - segment.base_offset != index.entry(slot)[0]:
             raise BadBatch(at, f"offset {header.last_offset} where the index has another")
         if expected is not None and not _follows(header, expected, segment.compacted):

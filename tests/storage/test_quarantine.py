@@ -1,5 +1,7 @@
 """Reading around damage that a broken base offset makes look like something else."""
 
+from pathlib import Path
+
 import pytest
 
 from minibroker.protocol.errors import KafkaError
@@ -7,6 +9,7 @@ from minibroker.storage.errors import CorruptLog
 from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from tests.simulation.disk import SimulatedDisk
+from tests.storage import compacting
 from tests.storage.logs import NOW, PATH, append, contents, make_log
 
 
@@ -105,3 +108,23 @@ def test_a_length_that_leads_out_of_the_segment_is_damage_and_no_end() -> None:
         again.read(6, 100, again.log_end_offset)
     assert [(damage.start_offset, damage.end_offset) for damage in again.damaged] == [(6, 8)]
     assert again.read(8, 100, again.log_end_offset) is not None
+
+
+def test_an_offset_beyond_its_segment_is_damage_though_gaps_are_allowed() -> None:
+    """In a compacted log too: a reader is refused what is lost and gets the rest; it used to check it again for ever."""
+    disk = SimulatedDisk()
+    log = compacting.make_log(Path("/"), disk, segment_bytes=300)
+    for number in range(30):
+        compacting.append(log, [(b"%d" % (number % 7), b"%02d" % number * 20)])
+    compacting.close_segment(log)
+    compacting.compact(log)
+    state = compacting.save_checkpoint(log)
+    first = next(header.base_offset for header, _ in log.read_batches(20, log.log_end_offset))
+    segment = log.segments[log.segment_slot(first)]
+    disk.open(segment.log_path).inode.content[5] ^= 0x80  # of the base offset of its first batch
+    expected = [offset for offset in read_all(log) if offset >= log.next_base_offset(segment)]
+    again, _ = Log.open(disk, log.directory, log.settings, state, NOW)
+    with pytest.raises(CorruptLog):
+        again.read(segment.base_offset, 10**6, again.log_end_offset)
+    assert [damage.segment for damage in again.damaged] == [segment.base_offset]
+    assert [offset for offset in read_all(again) if offset > segment.base_offset] == expected
