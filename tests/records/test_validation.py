@@ -284,7 +284,8 @@ def test_what_takes_long_is_not_done_in_passing(
 @pytest.mark.parametrize("codec", Codec)
 def test_what_needs_no_visit_is_admitted_in_passing_whatever_its_size(codec: Codec) -> None:
     """Nobody unpacks it."""
-    batch = memoryview(build_batch([(NOW, b"key", ZEROS, ())] * (PASSING_RECORDS + 1), codec))
+    records = [(NOW, b"key", ZEROS, ()), *[(NOW, b"key", b"", ())] * PASSING_RECORDS]
+    batch = memoryview(build_batch(records, codec))
     stored, _ = admit_batch(batch, BatchLimits(max_message_bytes=len(batch)), NOW, in_passing=True)
     assert stored is batch
 
