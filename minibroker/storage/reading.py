@@ -272,6 +272,7 @@ def _walk_log(
         offset = header.base_offset
         expect = damages.expectation(log, segment)
         limit = _damage_limit(log, segment, offset)
+        last = start
         try:
             for position, header, batch in walk(segment.file(), start, limit):
                 reason = expect.complaint(header, offset)
@@ -279,12 +280,13 @@ def _walk_log(
                     raise BadBatch(position, reason)
                 if header.base_offset >= end_offset:
                     return
-                offset = header.next_offset
+                offset, last = header.next_offset, position
                 yield segment, position, header, batch
         except BadBatch as bad:
-            # The caller may have found the damage itself, while it had the batch before.
-            if not damages.inspect(log, segment, bad.position) and not damages.damage_at_position(
-                log, segment, bad.position
+            # It may be the length of the batch before that is damaged; and the caller may have found that itself.
+            places = (bad.position, last)
+            if not any(
+                damages.inspect(log, segment, at) or damages.damage_at_position(log, segment, at) for at in places
             ):
                 raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad
 

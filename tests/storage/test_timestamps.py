@@ -201,3 +201,17 @@ def test_damaged_attributes_are_damage_to_their_batch_alone() -> None:
     assert at_once(log.offset_for_timestamp(NOW + 5, 3)) == (2, NOW + 5)
     assert [(damage.start_offset, damage.end_offset) for damage in log.damaged] == [(1, 2)]
     assert at_once(log.offset_of_max_timestamp(3)) in (None, (2, NOW + 5))  # the batch that had it is lost
+
+
+def test_a_damaged_length_is_damage_to_its_batch_alone() -> None:
+    """Also where it leads beyond an entry of the index, from which on all is good: what is whole is found."""
+    log = make_log(index_interval_bytes=0)
+    sizes = [append(log, timestamps=[NOW + number], size=60).size_bytes for number in range(6)]
+    log.flush()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    log.active.offset_index.remove(0)  # of the second batch, so that a walk comes to it from the one before
+    disk.open(log.active.log_path).inode.content[sizes[0] + 10] = 1
+    assert at_once(log.offset_for_timestamp(NOW + 4, 6)) == (4, NOW + 4)
+    assert at_once(log.offset_for_timestamp(NOW + 1, 6)) == (2, NOW + 2)
+    assert [(damage.start_offset, damage.end_offset) for damage in log.damaged] == [(1, 2)]
