@@ -214,9 +214,25 @@ class Log:
         """Close the active segment and begin a new one at the log end. On failure nothing has changed."""
         if self.failure is not None:
             self._refuse()
+        if self.segments[-1].size_bytes:
+            self._begin_segment(now_ms)
+
+    def continue_at(self, offset: int, now_ms: int) -> None:
+        """Go on at an offset beyond the end, for what was before it is deleted, and then lost. Raises StorageError.
+
+        Volatile until the next flush, like what is appended.
+        """
+        assert offset > self.log_end_offset
+        self.log_end_offset = offset
+        if self.is_unmade:
+            self.segments = [Segment(self.fs, self.directory, offset, created_ms=now_ms)]
+            self._make(self.segments[0])
+            self.is_unmade = False
+        else:
+            self._begin_segment(now_ms)
+
+    def _begin_segment(self, now_ms: int) -> None:
         old = self.segments[-1]
-        if not old.size_bytes:
-            return
         files = [old.writable()] if self._flushing.offset != self.log_end_offset else []
         files += old.seal()
         new = Segment(self.fs, self.directory, self.log_end_offset, created_ms=now_ms)

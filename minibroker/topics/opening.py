@@ -12,7 +12,7 @@ import base64
 import contextlib
 import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import attrs
@@ -86,6 +86,13 @@ class Data:
         """Write the checkpoint at once, for start and end. Raises StorageError."""
         self.directory.checkpoint.note_date(self.clock.reached_ms())
         self.directory.checkpoint.save(self.logs())
+
+    def log_starts(self) -> Iterator[tuple[Log, int]]:
+        """What was deleted from partitions: of each the first offset that was not."""
+        for (topic_id, index), offset in self.catalog.state.log_starts.items():
+            topic = self.catalog.topic_by_id(topic_id)
+            if topic is not None and index < len(topic.partitions):
+                yield topic.partitions[index].log, offset
 
     def mark_all_dirty(self) -> None:
         """Have the next flush round cover whatever is not durable: one round is cheaper than a flush per log."""
@@ -256,17 +263,27 @@ async def open_data(
         data.catalog.open_topic(name, record)
     data.is_open = True
     data.move_strays_away()
+    for log, offset in data.log_starts():
+        if offset > log.log_end_offset:  # what was deleted is never given out again
+            _continue_at(log, offset, clock.now_ms())
     await _flush(flusher, data.logs())
-    for (topic_id, index), offset in state.log_starts.items():
-        topic = data.catalog.topic_by_id(topic_id)
-        if topic is not None and index < len(topic.partitions):
-            log = topic.partitions[index].log
-            log.advance_log_start(min(offset, log.durable_end_offset))
+    for log, offset in data.log_starts():
+        if log.failure is None:
+            log.advance_log_start(offset)
     try:
         data.save_checkpoint()
     except DiskFull as error:
         logger.warning("the broker starts on a full disk, for consumers and retention: %s", error)
     return data
+
+
+def _continue_at(log: Log, offset: int, now_ms: int) -> None:
+    try:
+        if log.failure is None:
+            log.continue_at(offset, now_ms)
+    except StorageError as error:
+        logger.error("%s is offline: %s", log.name, error)
+        log.fail(error)
 
 
 def _begin_life(clock: Clock, directory: DataDirectory) -> None:

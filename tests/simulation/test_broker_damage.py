@@ -240,14 +240,12 @@ def _is_a_gap(lives: Lives, damaged: SimulatedDisk, path: str, start: int, end: 
 def _not_mended(data: Data) -> set[Place]:
     """Partitions of which a restart does not find what is written next; to be mended.
 
-    Their end lies below what DeleteRecords deleted, or a leader epoch, which no CRC covers, has become higher than ours.
+    A leader epoch, which no CRC covers, has become higher than ours.
     """
-    starts = data.catalog.state.log_starts
     return {
         (partition.topic, partition.index)
         for partition in data.catalog.partitions()
-        if starts.get((partition.topic_id, partition.index), 0) > partition.log_end_offset
-        or any(epoch > partition.leader_epoch for epoch, _ in partition.log.epochs)
+        if any(epoch > partition.leader_epoch for epoch, _ in partition.log.epochs)
     }
 
 

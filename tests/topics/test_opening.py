@@ -322,3 +322,35 @@ async def test_strays_of_one_name() -> None:
     disk.mkdir(f"/data/{NAME}-0")
     disk.on_step = refuse_renames
     assert NAME not in (await restart(disk)).catalog.topics
+
+
+@pytest.mark.parametrize("lost", ["content", "directory"])
+@pytest.mark.parametrize("checkpointed", [True, False])
+async def test_deleted_offsets_are_not_given_out_again_though_all_is_lost(lost: str, checkpointed: bool) -> None:
+    """The log goes on where DeleteRecords had it begin: what is acknowledged from then on is there after restarts."""
+    async with open_rig() as rig:
+        partition = rig.data.catalog.create_topic(NAME, 1).partitions[0]
+        for _ in range(5):
+            partition.append_records([(b"key", b"old")], EPOCH_MS)
+        await rig.services.flusher.wait_durable(partition.flush_ticket())
+        if checkpointed:
+            rig.data.save_checkpoint()
+        rig.data.catalog.delete_records(partition, 4)
+        await rig.services.flusher.wait_durable(rig.data.catalog.flush_ticket())
+        disk, directory = everything(rig.disk), partition.log.directory
+    for name in disk.list_sizes(directory):
+        disk.unlink(f"{directory}/{name}") if lost == "directory" else disk.open(f"{directory}/{name}").truncate(0)
+    if lost == "directory":
+        disk.rmdir(directory)
+    if not checkpointed:
+        disk.unlink("/data/checkpoint")
+    data = await restart(everything(disk))
+    later = data.catalog.partition(NAME, 0)
+    offset = later.append_records([(b"key", b"new")], EPOCH_MS).base_offset
+    assert offset >= 4
+    await data.flusher.drain()
+    for after in (data.fs, everything(data.fs)):  # type: ignore[arg-type]
+        assert isinstance(after, SimulatedDisk)
+        again = (await restart(after.restarted())).catalog.partition(NAME, 0).log
+        assert [header.base_offset for header, _ in contents(again)] == [offset]
+        assert again.log_end_offset == offset + 1
