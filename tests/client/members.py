@@ -83,7 +83,6 @@ def kafka_python(member: Member) -> None:
         "sticky": StickyPartitionAssignor,
     }
     consumer = KafkaConsumer(
-        member.topic,
         bootstrap_servers=member.bootstrap,
         group_id=member.group,
         auto_offset_reset="earliest",
@@ -91,6 +90,10 @@ def kafka_python(member: Member) -> None:
         heartbeat_interval_ms=200,
         session_timeout_ms=6000,
     )
+    # Version 3.0.12 forgets its assignment when a poll ends while it joins again because partitions became known
+    # (Apache Kafka's initial delay of rebalances hides that): let it know them before it joins.
+    consumer.partitions_for_topic(member.topic)
+    consumer.subscribe([member.topic])
     while not member.stopping.is_set():
         for records in consumer.poll(50).values():
             member.read.update((record.partition, record.offset) for record in records)
