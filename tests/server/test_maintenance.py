@@ -28,8 +28,8 @@ from minibroker.storage.log import Log
 from minibroker.storage.producer_state import ProducerEntry
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
-from tests.simulation.broker_life import one_thread
 from tests.simulation.disk import Directory, SimulatedDisk, clone
+from tests.simulation.isolation import one_thread
 from tests.storage.logs import contents, make_batch
 
 

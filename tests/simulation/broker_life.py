@@ -13,10 +13,8 @@ settings (`Cast`).
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from enum import StrEnum
 from typing import Any
 from unittest import mock
@@ -25,7 +23,6 @@ from uuid import UUID
 import attrs
 import trio
 import trio.testing
-from trio._core import _run
 
 from minibroker.config.load import structure
 from minibroker.config.settings import BrokerSettings
@@ -40,6 +37,7 @@ from tests.simulation.disk import PowerCut, SimulatedDisk, survivors
 from tests.simulation.examination import Examiner
 from tests.simulation.history import Place
 from tests.simulation.inspection import open_disk
+from tests.simulation.isolation import one_thread, quiet, seeded_members, seeded_schedule
 from tests.simulation.ledgers import Keyed, Retained
 from tests.simulation.members import Committer
 from tests.simulation.operators import (
@@ -323,8 +321,7 @@ class Lives:
         self.world.storage_may_fail = bool(self.disk.failures or self.disk.failing_calls)
         if self.world.storage_may_fail or is_killed:
             self.disk.cut_at = None
-        _run._r = random.Random(self.rng.getrandbits(32))
-        with mock.patch.object(_run, "_ALLOW_DETERMINISTIC_SCHEDULING", True):
+        with seeded_schedule(random.Random(self.rng.getrandbits(32))):
             try:
                 trio.run(self._live, is_killed, clock=clock)
             except BaseException as error:
@@ -341,7 +338,7 @@ class Lives:
         def new_id() -> UUID:
             return UUID(int=ids.getrandbits(128))
 
-        with mock.patch("minibroker.handlers.join_group.uuid4", new_id):
+        with seeded_members(new_id):
             async with trio.open_nursery() as nursery:
                 self.world.broker = None
                 self.world.broker = await nursery.start(self._serve, new_id)
@@ -442,25 +439,3 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
             yield from leaves(inner)
     else:
         yield error
-
-
-async def _run_inline(call: Any, *arguments: Any, **options: Any) -> Any:
-    await trio.lowlevel.checkpoint()
-    return call(*arguments)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Whatever the broker gives to worker threads runs in its own: threads have no seed."""
-    with mock.patch.object(trio.to_thread, "run_sync", _run_inline):
-        yield
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Do not log: a hundred recoveries say a lot."""
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)

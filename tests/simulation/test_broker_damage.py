@@ -24,10 +24,11 @@ from minibroker.storage.log import Log
 from minibroker.storage.walk import walk_batches
 from minibroker.topics.names import CLUSTER_METADATA
 from minibroker.topics.opening import Data
-from tests.simulation.broker_life import SETTINGS, STABLE, Cast, Lives, one_thread, quiet
+from tests.simulation.broker_life import SETTINGS, STABLE, Cast, Lives
 from tests.simulation.disk import Directory, Inode, SimulatedDisk, clone
 from tests.simulation.history import Place
 from tests.simulation.inspection import open_disk, recover
+from tests.simulation.isolation import one_thread, quiet
 from tests.soak.rows import Deadline
 
 COUNT, LATE_COUNT = 250, 60

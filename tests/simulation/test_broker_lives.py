@@ -4,8 +4,12 @@ A failing seed is seen again with `python -m tests.simulation SEED`; `python -m 
 """
 
 import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
+import trio
 
 from tests.simulation.broker_life import Cast, Lives, lives_of_wrong_dates
 from tests.soak.rows import Deadline
@@ -44,13 +48,33 @@ def test_the_promise_holds_whenever_the_power_is_cut(block: int) -> None:
     print(f"{cuts} cuts, {nested} of them nested, and {kills} kills, with seeds {first} to {seed}")
 
 
+@contextmanager
+def another_loop() -> Iterator[None]:
+    """Another thread runs Trio, too, as one does that runs the broker of other tests."""
+    is_over = threading.Event()
+
+    async def run() -> None:
+        async with trio.open_nursery() as nursery:
+            while not is_over.is_set():
+                await trio.sleep(0.001)
+                for _ in range(5):
+                    nursery.start_soon(trio.lowlevel.checkpoint)
+
+    thread = threading.Thread(target=trio.run, args=(run,))
+    thread.start()
+    yield
+    is_over.set()
+    thread.join()
+
+
 @pytest.mark.parametrize("cast", Cast)
 def test_the_same_seed_gives_the_same_trace(cast: Cast) -> None:
-    """Two runs of a seed agree in every event, time, step and cut, so that a failure can be seen again."""
+    """Two runs of a seed agree in every event, time, step and cut, whatever another thread does: a failure can be seen again."""
     traces, events = set(), 0
-    for _ in range(2):
+    for beside in (nullcontext, another_loop):
         lives = Lives(1_000, cast=cast)
-        lives.run(2)
+        with beside():
+            lives.run(2)
         traces.add((lives.world.digest, lives.examiner.cuts, lives.examiner.nested))
         events = lives.world.events
     assert len(traces) == 1
