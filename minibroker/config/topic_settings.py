@@ -125,8 +125,10 @@ def resolve(overrides: Mapping[str, str], broker: BrokerSettings) -> TopicSettin
 
     Raises ConfigError if one is unknown, ill-typed or out of range.
     """
-    defaults = broker_defaults(broker)
-    if not overrides:
-        return defaults
-    typed = parse_overrides(overrides)
-    return attrs.evolve(defaults, **{attribute_name(name): value for name, value in typed.items()})
+    return _resolve(tuple(overrides.items()), broker)
+
+
+@lru_cache(maxsize=64)  # thousands of topics have the same few
+def _resolve(overrides: tuple[tuple[str, str], ...], broker: BrokerSettings) -> TopicSettings:
+    typed = parse_overrides(dict(overrides))
+    return attrs.evolve(broker_defaults(broker), **{attribute_name(name): value for name, value in typed.items()})
