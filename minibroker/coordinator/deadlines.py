@@ -31,7 +31,7 @@ class Deadlines:
     now: Callable[[], float]
     """Monotonic seconds."""
     expire: Callable[[str, int], None]
-    """(group, now in ms): who had asked by then has been heard."""
+    """(group, time in ms): who had asked by the end of that millisecond has been heard."""
     _heap: list[tuple[int, str]] = attrs.Factory(list)
     _watched: dict[str, int] = attrs.Factory(dict)
     """The earliest entry of each group in the heap."""
@@ -65,12 +65,12 @@ class Deadlines:
             now_ms = self.now_ms()
             if not self._heap:
                 await self._sleep(float("inf"))
-            elif self._heap[0][0] > now_ms:
-                await self._sleep(min(self._heap[0][0] - now_ms, TICK_MS))
+            elif self._heap[0][0] >= now_ms:  # the millisecond of a deadline is not over
+                await self._sleep(min(self._heap[0][0] + 1 - now_ms, TICK_MS))
             else:
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
-                self._expire_due(now_ms)
+                self._expire_due(now_ms - 1)
 
     async def _sleep(self, milliseconds: float) -> None:
         self._earlier = trio.Event()

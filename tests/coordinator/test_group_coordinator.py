@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -277,6 +278,19 @@ async def test_a_suspended_broker_expires_nobody_for_it(autojump_clock: MockCloc
         await trio.sleep(9.5)
         assert await rig.heartbeat(member) == ErrorCode.NONE
         await trio.sleep(11)
+        assert await rig.heartbeat(member) == ErrorCode.UNKNOWN_MEMBER_ID
+
+
+@pytest.mark.parametrize("fraction_s", [0.0, 0.0001, 0.0005, 0.0009])
+async def test_a_session_lasts_to_its_last_moment(autojump_clock: MockClock, fraction_s: float) -> None:
+    """Times are whole milliseconds; what that leaves out is not taken from a session."""
+    async with open_rig() as rig:
+        (member,) = await stable(rig, 1)
+        await trio.sleep_until(math.ceil(trio.current_time()) + fraction_s)
+        for _ in range(2):
+            assert await rig.heartbeat(member) == ErrorCode.NONE
+            await trio.sleep(9.99995)
+        await trio.sleep(0.01)
         assert await rig.heartbeat(member) == ErrorCode.UNKNOWN_MEMBER_ID
 
 

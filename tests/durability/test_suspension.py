@@ -18,6 +18,7 @@ from operator import itemgetter
 from pathlib import Path
 
 import attrs
+import pytest
 
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.heartbeat import HeartbeatRequest, HeartbeatResponse
@@ -35,7 +36,7 @@ SETTINGS = {
 VERSION = 3
 """Of Heartbeat."""
 MEMBERS = 20
-SESSION_S = (0.2, 0.35)
+SESSION_MS = (200, 350)
 SUSPENSIONS = 10
 """Of one unit of the long run."""
 
@@ -46,7 +47,7 @@ class Member:
 
     address: str
     group: str
-    session_s: float
+    session_ms: int
     expelled: bool = False
     """Whether it has been, in time or not."""
     _wire: Wire = attrs.field(init=False)
@@ -60,13 +61,12 @@ class Member:
 
     def join(self) -> None:
         """Be a member, with a session that has just begun; again where we were too slow between two requests."""
-        timeout_ms = int(self.session_s * 1000)
         until = time.monotonic() + PATIENCE_S
         self.expelled = True
         while self.expelled:
             assert time.monotonic() < until, f"{self.group} cannot be joined"
-            first = self._wire.ask(join_request(self.group, session_timeout_ms=timeout_ms), 6)
-            asked = join_request(self.group, first.member_id, session_timeout_ms=timeout_ms)
+            first = self._wire.ask(join_request(self.group, session_timeout_ms=self.session_ms), 6)
+            asked = join_request(self.group, first.member_id, session_timeout_ms=self.session_ms)
             self._joined = self._wire.ask(asked, 6)
             self._asked_at = time.monotonic()
             self.expelled = self._joined.error_code != ErrorCode.NONE or not self._sync()
@@ -89,7 +89,7 @@ class Member:
             ),
             VERSION,
         )
-        self._in_time = time.monotonic() < self._asked_at + self.session_s
+        self._in_time = time.monotonic() < self._asked_at + self.session_ms / 1000
         self._asked_at = began
 
     def hear(self) -> bool:
@@ -97,7 +97,7 @@ class Member:
         error = self._wire.receive(HeartbeatResponse, VERSION)[1].error_code
         assert error in (ErrorCode.NONE, ErrorCode.UNKNOWN_MEMBER_ID), error
         self.expelled = error != ErrorCode.NONE
-        assert not (self._in_time and self.expelled), f"{self.group} was expelled, with {self.session_s} s of session"
+        assert not (self._in_time and self.expelled), f"{self.group} was expelled, with {self.session_ms} ms of session"
         return self._in_time
 
     def close(self) -> None:
@@ -120,7 +120,7 @@ class Suspending:
         self.broker.start()
         self.broker.wait_listening()
         for number in range(MEMBERS):
-            self.members.append(Member(self.broker.address, f"group{number}", self.rng.uniform(*SESSION_S)))
+            self.members.append(Member(self.broker.address, f"group{number}", self.rng.randint(*SESSION_MS)))
         for member in self.members:
             member.join()
 
@@ -132,12 +132,12 @@ class Suspending:
             if member.expelled:
                 member.join()
         began = time.monotonic()
-        moments = [(self.rng.uniform(0, 0.8) * member.session_s, member) for member in self.members]
+        moments = [(self.rng.uniform(0, 0.0008) * member.session_ms, member) for member in self.members]
         self.broker.signal(signal.SIGSTOP)
         for moment, member in sorted(moments, key=itemgetter(0)):
             _pass_time(began + moment)
             member.ask()
-        _pass_time(began + self.rng.uniform(1.1, 2.5) * max(SESSION_S))
+        _pass_time(began + self.rng.uniform(1.1, 2.5) * max(SESSION_MS) / 1000)
         self.broker.signal(signal.SIGCONT)
         self.judged += sum(member.hear() for member in self.members)
 
@@ -180,7 +180,13 @@ def run_suspensions(directory: Path, seed: int, count: int, deadline: Callable[[
 
 def test_a_suspended_broker_expels_nobody_who_is_alive(tmp_path: Path) -> None:
     """Who has asked before its session was over stays a member, however late the broker reads that; who is silent goes."""
-    assert run_suspensions(tmp_path, random.randrange(1 << 30), 2) > MEMBERS // 2
+    judged = 0
+    for attempt in range(10):  # a busy machine lets few of them ask in time
+        (directory := tmp_path / str(attempt)).mkdir()
+        judged += run_suspensions(directory, random.randrange(1 << 30), 2)
+        if judged > MEMBERS // 2:
+            return
+    pytest.fail(f"only {judged} members of {10 * 2 * MEMBERS} were in time")
 
 
 def soak(seed: int, deadline: Callable[[], bool]) -> int:
