@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 import attrs
 import pytest
@@ -23,6 +24,7 @@ from minibroker.protocol.messages.offset_delete import (
 )
 from tests.coordinator.rig import Rig, committing, open_rig, replayed
 from tests.simulation.disk import SimulatedDisk, only_synced
+from tests.simulation.isolation import seeded_members, seeded_schedule
 
 STEPS_A_LIFE = 120
 LIVES = 4
@@ -157,16 +159,17 @@ async def test_any_life_is_what_its_log_says(autojump_clock: MockClock, seed: in
     disk = SimulatedDisk()
     seen: set[int] = set()
     states: set[State] = set()
-    for _ in range(LIVES):
-        async with open_rig(disk, **SETTINGS) as rig, trio.open_nursery() as nursery:
-            check(rig)
-            chance = Chance(rng, rig, nursery)
-            for _ in range(STEPS_A_LIFE):
-                await chance.step()
+    with seeded_schedule(rng), seeded_members(lambda: UUID(int=rng.getrandbits(128))):
+        for _ in range(LIVES):
+            async with open_rig(disk, **SETTINGS) as rig, trio.open_nursery() as nursery:
                 check(rig)
-                states.update(group.state for group in rig.coordinator.machine.live.values())
-            seen |= chance.refusals
-            disk = rig.disk.restarted() if rng.random() < 0.5 else only_synced(rig.disk)
-            nursery.cancel_scope.cancel()
+                chance = Chance(rng, rig, nursery)
+                for _ in range(STEPS_A_LIFE):
+                    await chance.step()
+                    check(rig)
+                    states.update(group.state for group in rig.coordinator.machine.live.values())
+                seen |= chance.refusals
+                disk = rig.disk.restarted() if rng.random() < 0.5 else only_synced(rig.disk)
+                nursery.cancel_scope.cancel()
     assert states >= {State.PREPARING_REBALANCE, State.COMPLETING_REBALANCE, State.STABLE}
     assert seen >= {ErrorCode.NONE, ErrorCode.UNKNOWN_MEMBER_ID, ErrorCode.COORDINATOR_NOT_AVAILABLE}
