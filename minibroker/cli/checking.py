@@ -105,7 +105,6 @@ def _expectation(
         end_position=size,
         end_offset=following,
         gaps_allowed=state.compacted if state else known is None or base < known.compacted_offset,
-        epochs=(known.epochs if known else ()) or ((0, 0),),
     )
 
 

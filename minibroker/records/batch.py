@@ -47,6 +47,8 @@ NO_PRODUCER_ID = -1
 NO_PRODUCER_EPOCH = -1
 NO_SEQUENCE = -1
 NO_LEADER_EPOCH = -1
+LEADER_EPOCH = 0
+"""Of every batch in a log of ours: a broker that is alone was ever its leader."""
 MAX_SEQUENCE = 2**31 - 1  # sequences wrap to 0 after it
 
 HEADER = struct.Struct(">qiibIhiqqqhii")

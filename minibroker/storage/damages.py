@@ -31,7 +31,6 @@ def expectation(log: "Log", segment: Segment) -> Expectation:
         end_position=segment.size_bytes,
         end_offset=log.next_base_offset(segment),
         gaps_allowed=segment.compacted,
-        epochs=tuple(log.epochs) or ((0, 0),),
         anchors=_anchors(segment),
     )
 

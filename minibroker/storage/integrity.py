@@ -7,16 +7,18 @@ good batch is one `Damage`.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 
 import attrs
 
 from minibroker.protocol.errors import CorruptMessage
-from minibroker.records.batch import HEADER_BYTES, MAGIC, BatchHeader, decode_header, verify_crc
+from minibroker.records.batch import HEADER_BYTES, LEADER_EPOCH, MAGIC, BatchHeader, decode_header, verify_crc
 from minibroker.storage.filesystem import File
 from minibroker.storage.walk import CHUNK_BYTES, BadBatch, walk_batches, walk_headers
 
+MARK = LEADER_EPOCH.to_bytes(4, "big") + bytes([MAGIC])
+"""What precedes every CRC."""
 MAX_BAD_BATCHES = 1_000
 """In a row, before it is no use to follow their headers."""
 
@@ -53,14 +55,8 @@ class Expectation:
     """No batch reaches beyond: the next segment's base offset, or the log end."""
     gaps_allowed: bool
     """Compaction has been here."""
-    epochs: tuple[tuple[int, int], ...] = ((0, 0),)
-    """(leader epoch, first offset), ascending: the epoch each offset must have."""
     anchors: "array[int] | None" = attrs.field(default=None, repr=False)
     """The words of the offset index: (relative last offset, position) of batches, true before anything was damaged."""
-
-    def epoch_at(self, offset: int) -> int:
-        """The leader epoch of an offset."""
-        return next((epoch for epoch, start in reversed(self.epochs) if start <= offset), self.epochs[0][0])
 
     def complaint(self, header: BatchHeader, expected_offset: int) -> str | None:
         """Why a batch cannot be the one that begins at `expected_offset`; None if it can."""
@@ -68,7 +64,7 @@ class Expectation:
             return f"a batch of offsets {header.base_offset} to {header.last_offset} out of its place"
         if header.base_offset > expected_offset and not self.gaps_allowed:
             return f"offset {header.base_offset} follows where {expected_offset} should"
-        if header.partition_leader_epoch != self.epoch_at(header.base_offset):
+        if header.partition_leader_epoch != LEADER_EPOCH:
             return f"leader epoch {header.partition_leader_epoch} at offset {header.base_offset}"
         return None
 
@@ -182,12 +178,11 @@ def _follow_chain(file: File, position: int, expect: Expectation, offset: int) -
 def _good_batches(file: File, position: int, expect: Expectation, offset: int) -> Iterator[Found]:
     """All good batches that may be in their place, at any position.
 
-    Looks for the leader epoch and the magic that precede every CRC, so the search runs at the speed of `bytes.find`.
+    Looks for `MARK`, so the search runs at the speed of `bytes.find`.
     """
-    marks = {epoch.to_bytes(4, "big") + bytes([MAGIC]) for epoch, _ in expect.epochs}
     while position < expect.end_position:
         chunk = file.pread(min(CHUNK_BYTES, expect.end_position - position), position)
-        for at in _candidates(chunk, marks):
+        for at in _candidates(chunk):
             header = _good_batch(file, position + at, expect, offset)
             if header is not None:
                 yield position + at, header
@@ -234,15 +229,12 @@ def _is_among_anchors(expect: Expectation, position: int, header: BatchHeader) -
     return header.last_offset == last_offset if words[2 * slot + 1] == position else header.last_offset < last_offset
 
 
-def _candidates(chunk: bytes, marks: Sequence[bytes] | set[bytes]) -> list[int]:
+def _candidates(chunk: bytes) -> Iterator[int]:
     """Positions in `chunk` where a header may begin, ascending."""
-    found = []
-    for mark in marks:
-        at = chunk.find(mark, 12)
-        while at >= 0:
-            found.append(at - 12)
-            at = chunk.find(mark, at + 1)
-    return sorted(found)
+    at = chunk.find(MARK, 12)
+    while at >= 0:
+        yield at - 12
+        at = chunk.find(MARK, at + 1)
 
 
 def _good_batch(file: File, position: int, expect: Expectation, offset: int) -> BatchHeader | None:

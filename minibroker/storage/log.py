@@ -59,7 +59,6 @@ class Log:
     durable: LogPosition
     """The durable end. What lies beyond may be neither acknowledged nor served."""
     producer_state: ProducerState = attrs.field(factory=ProducerState)
-    epochs: list[tuple[int, int]] = attrs.field(factory=list)
     """(leader epoch, first offset), ascending."""
     damaged: list[Damage] = attrs.field(factory=list)
     """Quarantined ranges, ascending and disjoint."""
@@ -176,8 +175,6 @@ class Log:
         self.log_end_offset = header.base_offset + header.last_offset_delta + 1
         if header.producer_id >= 0:
             self.producer_state.update(header, now_ms)
-        if not self.epochs or header.partition_leader_epoch > self.epochs[-1][0]:
-            self.epochs.append((header.partition_leader_epoch, header.base_offset))
 
     def _make(self, segment: Segment) -> None:
         """Make the directory. It is durable after the next flush, like everything else."""
@@ -351,7 +348,6 @@ class Log:
             durable=end,
             compacted_offset=self.compacted_offset,
             segments=(*closed, captured.active),
-            epochs=captured.epochs,
             producers=captured.producers,
             damaged=tuple(self.damaged),
         )
@@ -359,7 +355,7 @@ class Log:
     def _capture(self) -> Capture:
         active = self.segments[-1]
         end = LogPosition(self.log_end_offset, active.base_offset, active.size_bytes)
-        return Capture(end, SegmentState.of(active), self.producer_state.snapshot(), tuple(self.epochs))
+        return Capture(end, SegmentState.of(active), self.producer_state.snapshot())
 
     def complete_checkpoint(self, checkpoint: LogCheckpoint) -> None:
         """The checkpoint file with this is durable: files below its log start may go. Raises StorageError."""

@@ -75,7 +75,6 @@ class Capture:
     active: SegmentState
     """The segment that holds the end."""
     producers: ProducerSnapshot
-    epochs: tuple[tuple[int, int], ...]
 
 
 @attrs.frozen(kw_only=True)
@@ -90,7 +89,6 @@ class LogCheckpoint:
     compacted_offset: int = 0
     segments: tuple[SegmentState, ...] = ()
     """Those below the durable end; the last one is cut there, however long it is by now."""
-    epochs: tuple[tuple[int, int], ...] = ()
     producers: ProducerSnapshot = ()
     damaged: tuple[Damage, ...] = ()
 
@@ -103,7 +101,6 @@ class LogCheckpoint:
             "durable": (self.durable.offset, self.durable.segment, self.durable.position),
             "compacted_offset": self.compacted_offset,
             "segments": [_segment_to_json(segment) for segment in self.segments],
-            "epochs": self.epochs,
             "producers": self.producers,
             "damaged": [attrs.asdict(damage) for damage in self.damaged],
         }
@@ -119,7 +116,6 @@ class LogCheckpoint:
             durable=LogPosition(*content["durable"]),
             compacted_offset=content["compacted_offset"],
             segments=tuple(_segment_from_json(fields) for fields in content["segments"]),
-            epochs=tuple((epoch, offset) for epoch, offset in content["epochs"]),
             producers=content["producers"],
             damaged=tuple(Damage(**fields) for fields in content["damaged"]),
         )

@@ -90,7 +90,6 @@ def open_log(
         sizes=sizes,
         report=report,
         producer_state=ProducerState.restore(known.producers),
-        epochs=list(known.epochs),
         damaged=list(known.damaged),
     )
     return _Recovery(recovered, known, bases).run(make, topic_id), report
@@ -133,7 +132,7 @@ def _remove_leftovers(
 def _capture_of(checkpoint: LogCheckpoint) -> Capture | None:
     if not checkpoint.segments:
         return None
-    return Capture(checkpoint.durable, checkpoint.segments[-1], checkpoint.producers, checkpoint.epochs)
+    return Capture(checkpoint.durable, checkpoint.segments[-1], checkpoint.producers)
 
 
 @attrs.define(eq=False)
@@ -164,7 +163,6 @@ class _Recovery:
             log_end_offset=recovered.offset,
             durable=durable,
             producer_state=recovered.producer_state,
-            epochs=recovered.epochs,
             damaged=recovered.damaged,
             compacted_offset=checkpoint.compacted_offset,
             checkpointed=ORIGIN if recovered.in_doubt else durable,

@@ -34,8 +34,6 @@ def drop_segments(log: "Log") -> None:
         log.removed.append(log.segments.pop(0))
     first = log.segments[0].base_offset
     log.damaged = [damage for damage in log.damaged if damage.segment >= first and not damage.holds_only_below(start)]
-    while len(log.epochs) > 1 and log.epochs[1][1] <= start:
-        del log.epochs[0]
     log.hints = {offset: hint for offset, hint in log.hints.items() if offset >= start}
 
 

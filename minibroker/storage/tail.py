@@ -9,7 +9,7 @@ so in doubt a good batch behind the bad one makes it damage in place of an end.
 
 import attrs
 
-from minibroker.records.batch import BatchHeader
+from minibroker.records.batch import LEADER_EPOCH, BatchHeader
 from minibroker.storage.errors import DiskFull
 from minibroker.storage.files import INDEX, LOG, TIME_INDEX, TORN, segment_name
 from minibroker.storage.filesystem import File, FileSystem
@@ -76,7 +76,6 @@ class Recovered:
     """Of the files that were found."""
     report: RecoveryReport
     producer_state: ProducerState
-    epochs: list[tuple[int, int]]
     damaged: list[Damage]
     segments: list[Segment] = attrs.field(factory=list)
     offset: int = 0
@@ -192,15 +191,13 @@ class Recovered:
             if header.base_offset < self.offset or not may_have_gaps:
                 raise BadBatch(position, f"offset {header.base_offset} follows where {self.offset} should")
             segment.compacted = True
-        if self.epochs and header.partition_leader_epoch < self.epochs[-1][0]:
-            raise BadBatch(position, f"leader epoch {header.partition_leader_epoch} after {self.epochs[-1][0]}")
+        if header.partition_leader_epoch != LEADER_EPOCH:
+            raise BadBatch(position, f"leader epoch {header.partition_leader_epoch} and not {LEADER_EPOCH}")
 
     def _replay(self, header: BatchHeader) -> None:
-        """Bring producers and epochs up to date with a batch."""
+        """Bring producers up to date with a batch."""
         self.report.recovered_batches += 1
         self.producer_state.update(header, self.now_ms)
-        if not self.epochs or header.partition_leader_epoch > self.epochs[-1][0]:
-            self.epochs.append((header.partition_leader_epoch, header.base_offset))
 
     def _next_good_position(self, segment: Segment, file: File, bad: BadBatch, size: int, later: list[int]) -> int:
         """In doubt, where reading goes on behind a bad batch, which is quarantined; -1 to cut there."""
@@ -211,7 +208,6 @@ class Recovered:
             end_position=size,
             end_offset=later[0] if later else MAX_OFFSET,
             gaps_allowed=True,
-            epochs=tuple(self.epochs) or ((0, 0),),
         )
         found = find_batch(file, bad.position, expect, self.offset)
         if found is not None:

@@ -8,6 +8,7 @@ watermark is the log end, nobody waits for the flush, and the disk gets it when 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import ClassVar
 from uuid import UUID
 
 import attrs
@@ -16,7 +17,7 @@ import trio
 from minibroker.config.settings import BrokerSettings
 from minibroker.config.topic_settings import TopicSettings
 from minibroker.protocol.errors import KafkaError, KafkaStorageError
-from minibroker.records.batch import BatchHeader, TimestampType, assign, decode_header
+from minibroker.records.batch import LEADER_EPOCH, BatchHeader, TimestampType, assign, decode_header
 from minibroker.records.builder import BatchBuilder
 from minibroker.records.validation import BatchLimits
 from minibroker.storage.errors import StorageError
@@ -52,7 +53,7 @@ class Partition:
     limits: BatchLimits
     flusher: Flusher
     clock: Clock
-    leader_epoch: int = 0
+    leader_epoch: ClassVar[int] = LEADER_EPOCH
     deleted: bool = False
     _dirty_ticket: int = 0
     """The round that covers the last append that somebody may wait for."""

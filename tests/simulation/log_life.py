@@ -228,6 +228,5 @@ def dump(log: Log) -> object:
         log.log_end_offset,
         [(segment.base_offset, segment.size_bytes, segment.max_timestamp_ms) for segment in log.segments],
         log.producer_state.snapshot(),
-        log.epochs,
         log.damaged,
     )

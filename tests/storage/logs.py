@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from minibroker.records.batch import BatchHeader, assign, decode_header
+from minibroker.records.batch import LEADER_EPOCH, BatchHeader, assign, decode_header
 from minibroker.records.builder import BatchBuilder
 from minibroker.records.compression import Codec
 from minibroker.storage.filesystem import FileSystem
@@ -27,14 +27,13 @@ def make_batch(
     timestamps: Iterable[int] | None = None,
     codec: Codec = Codec.NONE,
     producer: tuple[int, int, int] = NO_PRODUCER,
-    epoch: int = 0,
 ) -> tuple[memoryview, BatchHeader]:
     """A batch of `count` records of `size` bytes with its place in the log; producer is (id, epoch, first sequence)."""
     builder = BatchBuilder(codec, producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2])
     for timestamp in timestamps or [NOW] * count:
         builder.append(timestamp, None, bytes(size))
     batch = memoryview(builder.build())
-    assign(batch, base_offset, epoch)
+    assign(batch, base_offset, LEADER_EPOCH)
     return batch, decode_header(batch)
 
 

@@ -3,6 +3,7 @@
 import attrs
 import pytest
 
+from minibroker.records.batch import LEADER_EPOCH_POSITION
 from minibroker.storage.errors import CorruptLog, StorageError
 from minibroker.storage.files import INDEX, LOG, PARTITION_METADATA, TIME_INDEX, TORN, segment_name
 from minibroker.storage.integrity import Damage
@@ -82,6 +83,23 @@ def test_a_torn_tail_is_cut_and_kept() -> None:
     append(again)
     again.flush()
     assert again.log_end_offset == end + 1
+
+
+def test_a_damaged_leader_epoch_is_not_believed() -> None:
+    """Beyond the checkpoint it ends the log, as any damage there; what is written next is there after every restart."""
+    disk, log, state = make()
+    end, position = log.log_end_offset, log.active.size_bytes
+    append(log, 2, size=20)
+    append(log, 2, size=20)
+    log.flush()
+    disk.open(log.active.log_path).pwrite(b"\x40", position + LEADER_EPOCH_POSITION)
+    again, report = reopen(disk, state)
+    assert (report.cut_offset, again.log_end_offset) == (end, end)
+    append(again, 3, size=20)
+    again.flush()
+    expected = contents(again)
+    assert len(expected) == 11
+    assert contents(reopen(disk, state)[0]) == expected
 
 
 def test_zeros_at_the_end_are_nobodys_data() -> None:
