@@ -26,6 +26,8 @@ import base64
 import re
 import uuid
 
+from fastcrc import crc32
+
 LOCK = ".lock"
 FORMAT = "format"
 CHECKPOINT = "checkpoint"
@@ -105,14 +107,17 @@ def parse_deleted_name(name: str) -> tuple[uuid.UUID, int] | None:
 
 
 def encode_partition_metadata(topic_id: uuid.UUID) -> bytes:
-    """Content of `partition.metadata` as Kafka writes it."""
+    """Content of `partition.metadata` as Kafka writes it, and a line that Kafka does not look at, with the CRC-32C."""
     encoded = base64.urlsafe_b64encode(topic_id.bytes).rstrip(b"=").decode()
-    return f"version: 0\ntopic_id: {encoded}".encode()
+    content = f"version: 0\ntopic_id: {encoded}\n".encode()
+    return content + b"crc: %08x" % crc32.iscsi(content)
 
 
 def decode_partition_metadata(content: bytes) -> uuid.UUID | None:
     """Topic id in `partition.metadata`; None if the content is damaged."""
-    match = re.fullmatch(rb"version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?", content)
+    match = re.fullmatch(rb"version: 0\ntopic_id: ([A-Za-z0-9_-]{22})\n?(?:crc: ([0-9a-f]{8}))?", content)
     if match is None:
         return None
-    return uuid.UUID(bytes=base64.urlsafe_b64decode(match[1] + b"=="))
+    topic_id = uuid.UUID(bytes=base64.urlsafe_b64decode(match[1] + b"=="))
+    has_sum = match[2] is not None  # which earlier revisions did not write
+    return None if has_sum and content != encode_partition_metadata(topic_id) else topic_id

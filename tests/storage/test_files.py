@@ -62,6 +62,15 @@ def test_partition_metadata(topic_id: uuid.UUID) -> None:
     assert content.startswith(b"version: 0\ntopic_id: ")
     assert b"=" not in content
     assert files.decode_partition_metadata(content) == topic_id
+    assert files.decode_partition_metadata(content.partition(b"\ncrc")[0]) == topic_id  # by an earlier revision
+
+
+@given(st.uuids(), st.integers(0), st.integers(1, 255))
+def test_no_wrong_byte_makes_another_topic_of_a_partition(topic_id: uuid.UUID, place: int, change: int) -> None:
+    """Whatever byte of `partition.metadata` becomes another, it says this id or none."""
+    content = bytearray(files.encode_partition_metadata(topic_id))
+    content[place % len(content)] ^= change
+    assert files.decode_partition_metadata(bytes(content)) in (None, topic_id)
 
 
 @pytest.mark.parametrize("content", [b"", b"version: 1\ntopic_id: AAAAAAAAAAAAAAAAAAAAAA", b"version: 0\ntopic_id: AA"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from uuid import UUID
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from minibroker.config.settings import BrokerSettings
 from minibroker.protocol.errors import TopicAlreadyExists, UnknownTopicOrPartition
 from minibroker.server.maintenance import Maintenance
 from minibroker.storage.errors import StorageError
-from minibroker.storage.files import DELETE, STRAY, hidden_name, partition_name
+from minibroker.storage.files import DELETE, STRAY, encode_partition_metadata, hidden_name, partition_name
 from minibroker.topics.opening import Data
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, SETTINGS, Rig, open_rig
@@ -31,7 +32,7 @@ from tests.storage.logs import contents
 
 NAME = "u"
 METADATA_FILE = f"/data/{NAME}-0/partition.metadata"
-OTHER_ID = b"version: 0\ntopic_id: AAAAAAAAAAAAAAAAAAAAAQ"
+OTHER_ID = encode_partition_metadata(UUID(int=1))
 
 
 async def restart(disk: SimulatedDisk) -> Data:
