@@ -29,7 +29,6 @@ from minibroker.storage.producer_state import ProducerEntry
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
 from tests.simulation.disk import Directory, SimulatedDisk, clone
-from tests.simulation.isolation import one_thread
 from tests.storage.logs import contents, make_batch
 
 
@@ -257,8 +256,7 @@ async def test_a_wrong_date_at_a_restart_deletes_nothing(
             await maintenance.retain()
             await trio.sleep(1800)  # offsets are looked through, too
             await maintenance.retain()
-            with one_thread():  # else the clock would jump meanwhile, by days
-                await maintenance.save_checkpoint()
+            await maintenance.save_checkpoint()
             log = rig.data.catalog.topics["t"].partitions[0].log
             assert (log.log_start_offset, log.log_end_offset) == (0, 3)
             assert await rig.committed() == {("t", 0): 7}
@@ -273,8 +271,7 @@ async def test_after_an_honest_pause_old_records_go(
     disk = SimulatedDisk()
     async with open_rig(disk) as rig:
         await produce(rig, rig.data.catalog.topics["t"].partitions[0])
-        with one_thread():
-            await Maintenance(rig.data).save_checkpoint()
+        await Maintenance(rig.data).save_checkpoint()
     monkeypatch.setattr("tests.coordinator.rig.EPOCH_MS", EPOCH_MS + TEN_YEARS_MS)
     async with open_rig(disk.restarted(), offsets_retention_check_interval_ms=2**40) as rig:
         maintenance = Maintenance(rig.data)
@@ -339,8 +336,7 @@ async def test_what_came_while_the_date_was_in_the_past_stays(
                 if is_orderly:
                     rig.data.save_checkpoint()
                 else:
-                    with one_thread():  # else the clock would jump while others work
-                        await Maintenance(rig.data).save_checkpoint()
+                    await Maintenance(rig.data).save_checkpoint()
                 await life.aclose()
             monkeypatch.setattr("tests.coordinator.rig.EPOCH_MS", EPOCH_MS + wrong_by_ms)
             if name in restarts:
