@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import attrs
@@ -72,7 +72,7 @@ def confluent(member: Member) -> None:
 
 def kafka_python(member: Member) -> None:
     """kafka-python."""
-    from kafka import KafkaConsumer
+    from kafka import ConsumerRebalanceListener, KafkaConsumer
     from kafka.coordinator.assignors.range import RangePartitionAssignor
     from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
     from kafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -90,14 +90,20 @@ def kafka_python(member: Member) -> None:
         heartbeat_interval_ms=200,
         session_timeout_ms=6000,
     )
-    # Version 3.0.12 forgets its assignment when a poll ends while it joins again because partitions became known
-    # (Apache Kafka's initial delay of rebalances hides that): let it know them before it joins.
-    consumer.partitions_for_topic(member.topic)
-    consumer.subscribe([member.topic])
+
+    class Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+        def on_partitions_assigned(self, assigned: Collection[object]) -> None:
+            member.owned = len(assigned)
+
+        def on_partitions_revoked(self, revoked: Collection[object]) -> None:
+            member.owned = 0
+
+    consumer.subscribe([member.topic], listener=Listener())
     while not member.stopping.is_set():
-        for records in consumer.poll(50).values():
+        # Long polls: version 3.0.12 forgets its assignment, and ends its heartbeats, when a poll ends while it joins
+        # again because partitions became known. Apache Kafka's initial delay of rebalances hides that.
+        for records in consumer.poll(2000).values():
             member.read.update((record.partition, record.offset) for record in records)
-        member.owned = len(consumer.assignment())
     consumer.close()
 
 
