@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return WRONG_USE
-    rows = [row for row in ROWS if row.name in options.what or not options.what]
+    known = {row.name: row for row in ROWS}
+    rows = [known[name] for name in dict.fromkeys(options.what or known)]
     if options.only is not None:
         return _run_only(rows, options.only)
     try:

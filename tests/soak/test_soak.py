@@ -53,6 +53,19 @@ def test_a_run_goes_on_where_the_last_one_stopped(tmp_path: Path) -> None:
     assert (is_whole, done.cases, done.unfinished, done.is_over) == (True, 70, [], True)
 
 
+def test_rows_run_in_the_order_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each once; without any name, all, in the order of the table."""
+    rows = tuple(attrs.evolve(ROW, name=name) for name in ("first", "second", "third"))
+    monkeypatch.setattr(program, "ROWS", rows)
+    for names, expected in ((["third", "first", "third"], ["third", "first"]), ([], ["first", "second", "third"])):
+        progress = tmp_path / f"{len(names)}.json"
+        assert program.main([*names, "--units", "1", "--jobs", "1", "--progress", str(progress)]) == program.SUCCESS
+        said = capsys.readouterr().out.splitlines()
+        assert [line.partition(":")[0] for line in said if ": seed" in line] == expected
+
+
 def test_a_run_ends_at_its_goal(tmp_path: Path) -> None:
     """When there are as many cases as there should be, there is nothing left to do."""
     row = attrs.evolve(ROW, goal=25)
