@@ -65,6 +65,9 @@ class Connection:
     _on_sent: list[OnResponse] = attrs.Factory(list)
     _must_write: trio.Event = attrs.Factory(trio.Event)
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    """Of the reader."""
+    _alarm: trio.CancelScope = attrs.Factory(trio.CancelScope)
+    """Ends when it is to be looked whether the oldest request has waited for too long."""
     _correlation_id: int = 0
 
     def version_of(self, api_key: ApiKey, highest: int | None = None) -> int:
@@ -91,7 +94,7 @@ class Connection:
         deadline = trio.current_time() + timeout_s
         pending = _Pending(correlation_id, api_key, version, deadline, on_response)
         if not self._pending:
-            self._scope.deadline = deadline
+            self._alarm.deadline = deadline
         self._pending.append(pending)
         self._send(encode_request(correlation_id, self.client_id, message, version))
 
@@ -144,10 +147,9 @@ class Connection:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
+                nursery.start_soon(self._watch)
                 with self._scope:
                     await self._read()
-                if self._scope.cancelled_caught:
-                    self._expire()
                 nursery.cancel_scope.cancel()
         finally:
             self._end(ConnectionLost(f"the connection to {self.address} was closed"))
@@ -159,12 +161,18 @@ class Connection:
         self._end(ConnectionLost(f"the connection to {self.address} was {reason}"))
         self._scope.cancel()
 
-    def _expire(self) -> None:
-        if self.error is None:
-            oldest = self._pending[0]
-            self._end(
-                RequestTimeout(f"the broker at {self.address} did not answer {oldest.api_key.camel_name} in time")
-            )
+    async def _watch(self) -> None:
+        """End the connection when the oldest request is too late; not if its answer has come in the last moment."""
+        while not self._pending or self._next_deadline() > trio.current_time():
+            self._alarm = trio.CancelScope(deadline=self._next_deadline())
+            with self._alarm:
+                await trio.sleep_forever()
+        late = self._pending[0].api_key.camel_name
+        self._end(RequestTimeout(f"the broker at {self.address} did not answer {late} in time"))
+        self._scope.cancel()
+
+    def _next_deadline(self) -> float:
+        return self._pending[0].deadline if self._pending else float("inf")
 
     def _end(self, error: KafkaError) -> None:
         if self.error is None:
@@ -243,7 +251,7 @@ class Connection:
         if not self._pending:
             raise ProtocolError("a response that nobody asked for")
         pending = self._pending.popleft()
-        self._scope.deadline = self._pending[0].deadline if self._pending else float("inf")
+        self._alarm.deadline = self._next_deadline()
         try:
             response = self._decode(pending, frame)
         except ProtocolError:

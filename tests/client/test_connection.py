@@ -78,6 +78,29 @@ async def test_a_request_times_out_and_takes_its_connection_along(autojump_clock
         assert await cluster.any_connection() is not connection
 
 
+async def test_an_answer_in_the_last_moment_counts(autojump_clock: MockClock, fake: FakeCluster) -> None:
+    """It was there when its time ended: who asked gets it, and so does who asks next."""
+    is_late = False
+
+    class Late(StreamTransport):
+        async def receive_into(self, view: memoryview) -> int:
+            received = await super().receive_into(view)
+            if is_late:
+                autojump_clock.jump(7)
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return received
+
+    async def connect(address: Address) -> StreamTransport:
+        return Late((await fake.connect(address))._stream)
+
+    async with Cluster(settings(fake, connect=connect)) as cluster:
+        connection = await cluster.any_connection()
+        is_late = True
+        assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
+        is_late = False
+        assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
+
+
 async def test_a_broken_connection_fails_what_is_under_way(autojump_clock: MockClock, fake: FakeCluster) -> None:
     """The error says that the broker closed, and the next request gets a new connection."""
     fake.fault(ApiKey.METADATA, disconnect_before)
