@@ -3,6 +3,7 @@
 Each keeps what is not its own business: offsets, sequence numbers, producer, the bytes of the records.
 """
 
+from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.batch import (
     HEADER_BYTES,
     LOG_OVERHEAD_BYTES,
@@ -25,6 +26,8 @@ def recompress(
     Raises CorruptMessage if the records are damaged or exceed `max_bytes` when decompressed.
     """
     payload = read_payload(batch, header, max_bytes)
+    if len(payload) > max_bytes:  # what was not compressed: compressed, nobody here could read it
+        raise CorruptMessage(f"records of {len(payload)} bytes, of which {max_bytes} may be compressed")
     return with_payload(header._replace(attributes=header.attributes & ~CODEC_BITS | codec), payload, level)
 
 

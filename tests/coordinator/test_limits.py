@@ -146,6 +146,16 @@ async def test_groups_leave_the_last_of_a_disk_alone(autojump_clock: trio.testin
         assert "old" not in rig.coordinator.machine.image
 
 
+async def test_no_limit_to_unpacking_makes_commits_unreadable(autojump_clock: trio.testing.MockClock) -> None:
+    """Batches of the broker's own are not compressed, and a restart reads them however large they are."""
+    settings = {"minibroker_batch_decompressed_max_bytes": 1024}
+    async with open_rig(**settings) as rig:
+        assert await rig.commit(7, metadata="x" * 2_000, **NOBODY) == ErrorCode.NONE
+        disk = rig.disk.restarted()
+    async with open_rig(disk, **settings) as rig:
+        assert await rig.committed() == {("t", 0): 7}
+
+
 async def test_a_long_group_id_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever asks for it: to hash and to remember ten thousand of them would cost everybody."""
     hashed: list[int] = []

@@ -3,6 +3,7 @@
 import struct
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -243,6 +244,15 @@ def test_a_batch_that_grows_beyond_the_limit() -> None:
     batch = build_batch([(NOW, None, bytes(10_000), ())], Codec.GZIP)
     with pytest.raises(MessageTooLarge):
         admit_batch(memoryview(batch), BatchLimits(codec=Codec.NONE, max_message_bytes=5000), NOW)
+
+
+def test_nothing_is_compressed_that_could_not_be_unpacked() -> None:
+    """A large batch that is not compressed stays so, or is refused where the topic wants it compressed."""
+    limits = BatchLimits(compacted=True, max_decompressed_bytes=1024)
+    batch = build_batch([(NOW, b"key", bytes(2000), ())])
+    admit_batch(memoryview(batch), limits, NOW)
+    with pytest.raises(CorruptMessage, match="compressed"):
+        admit_batch(memoryview(batch), attrs.evolve(limits, codec=Codec.ZSTD), NOW)
 
 
 def test_a_length_far_beyond_the_request_is_corrupt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -270,6 +271,18 @@ async def test_a_name_is_taken_until_its_deletion_is_durable() -> None:
         rig.syncer.gate.set()
         await rig.services.flusher.wait_durable(catalog.flush_ticket())
         assert catalog.create_topic(NAME, 1).partitions[0].log_end_offset == 0
+
+
+async def test_no_limit_to_unpacking_keeps_a_broker_from_starting() -> None:
+    """It does not hold for what the broker itself has written, as when a topic goes in which records were deleted."""
+    settings: dict[str, Any] = {**SETTINGS, "minibroker_batch_decompressed_max_bytes": 1024}
+    async with open_rig(**settings) as rig:
+        await make_topic(rig, partitions=20)
+        for partition in rig.data.catalog.topic(NAME).partitions:
+            rig.data.catalog.delete_records(partition, 1)
+        await delete_topic(rig)
+    data = await recover(rig.disk.restarted(), BrokerSettings(**settings), EPOCH_MS)
+    assert NAME not in data.catalog.topics
 
 
 async def test_a_topic_that_is_there_gets_a_hidden_directory_back() -> None:
