@@ -114,10 +114,10 @@ class GroupCoordinator:
         self.append(records)
 
     def offsets_of(self, group_id: str) -> TopicOffsets:
-        """What a group has committed. Raises what `check_available` raises."""
+        """What a group has committed for topics that are there. Raises what `check_available` raises."""
         self.check_available(group_id)
         offsets = self.machine.image.offsets_of(group_id)
-        if not self._undeleted:
+        if not self._undeleted and offsets.keys().isdisjoint(self.catalog.leaving):
             return offsets
         return {topic: valid for topic in offsets if (valid := self._valid(topic, offsets[topic]))}
 
@@ -212,12 +212,16 @@ class GroupCoordinator:
         return {partition: committed for partition, committed in offsets.items() if committed.topic_id in ids}
 
     def _forget_deleted_topics(self, group_ids: Iterable[str]) -> None:
-        """Delete the offsets of topics that were deleted when the broker could not do it any more, or not yet."""
+        """Delete the offsets of topics that were deleted when the broker could not do it any more, or not yet.
+
+        Those of a topic that a power cut may bring back stay until `_delete_offsets_of`.
+        """
         all_written = self._append_or_log(
             [
                 OffsetRecord(group_id, topic, partition, None)
                 for group_id in group_ids
                 for topic, offsets in self.machine.image.offsets_of(group_id).items()
+                if topic not in self.catalog.leaving
                 for partition in offsets.keys() - self._valid(topic, offsets).keys()
             ]
         )

@@ -49,7 +49,7 @@ def handle(request: OffsetFetchRequest, context: RequestContext) -> Reply:
     def reply() -> AfterFlush:
         coordinator = services.coordinator
         ticket = coordinator.ticket(group_ids[0]) if len(group_ids) == 1 else coordinator.topic.last_ticket()
-        return AfterFlush(response, ticket)
+        return AfterFlush(response, max(ticket, services.catalog.flush_ticket()))  # a deletion may have hidden some
 
     steps = _fetch_groups(request, response, context) if several else _fetch_one(request, response, context)
     return in_turns(steps, reply, services, services.long_answers)

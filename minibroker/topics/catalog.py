@@ -323,8 +323,6 @@ class Catalog:
         starts = [index for index in range(len(topic.partitions)) if (topic.id, index) in self.state.log_starts]
         self.record_all({TOPIC_PREFIX + name: None, **{log_start_key(topic.id, index): None for index in starts}})
         del self.topics[name], self._by_id[topic.id], self._by_collision_key[collision_key(name)]
-        for listener in self._deletion_listeners:
-            listener(topic)
         for partition in topic.partitions:
             partition.deleted = True
             partition.log.fail(LogOffline(f"{partition} was deleted"))  # its names may soon be a namesake's
@@ -334,12 +332,14 @@ class Catalog:
         logger.info("deleted topic %s", name)
 
     def _finish_deletion(self, topic: Topic) -> None:
+        for listener in self._deletion_listeners:
+            listener(topic)
         self.leaving.remove(topic.name)
         self.remove_topic(topic)
         self._partition_count -= len(topic.partitions)
 
     def on_topic_deleted(self, listener: Callable[[Topic], None]) -> None:
-        """Call `listener` with every topic that is deleted from now on."""
+        """Call `listener` with every topic that is deleted from now on, once that is durable."""
         self._deletion_listeners.append(listener)
 
     def delete_records(self, partition: Partition, before_offset: int) -> None:

@@ -24,7 +24,7 @@ from minibroker.storage.errors import LogOffline
 from minibroker.topics.names import CONSUMER_OFFSETS
 from minibroker.topics.partition import Partition
 from tests.coordinator.rig import EPOCH_MS, Rig, committing, joining, open_rig, replayed
-from tests.simulation.disk import SimulatedDisk, only_synced
+from tests.simulation.disk import SimulatedDisk, all_but_one, only_synced
 
 WEEK_S = 7 * 24 * 3600
 
@@ -406,6 +406,33 @@ async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clo
     async with open_rig(disk) as rig:
         assert await rig.committed() == {}
         assert replayed(rig) == rig.coordinator.machine.image
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+async def test_a_deletion_that_is_lost_takes_no_offsets(autojump_clock: MockClock, loaded: bool) -> None:
+    """Of a topic that a power cut brings back; that they are gone is told only once they are."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(1)
+        await rig.commit(2, topic="u")
+        disk = rig.disk.restarted()
+    async with open_rig(disk, run=loaded) as rig:
+        rig.syncer.gate = trio.Event()
+        rig.services.catalog.delete_topic("u")
+        if not loaded:
+            for index, partition in enumerate(rig.coordinator.topic.partitions()):
+                await rig.coordinator._load(index, partition)
+        with trio.move_on_after(60):
+            await rig.committed()
+            pytest.fail("offsets were told to be gone before that was durable")
+        cuts = [all_but_one(rig.disk, missing) for missing in range(10)]
+    kept = 0
+    for disk in cuts:
+        async with open_rig(disk) as rig:
+            is_there = "u" in rig.services.catalog.topics
+            kept += is_there
+            assert await rig.committed() == {("t", 0): 1, **({("u", 0): 2} if is_there else {})}
+    assert 0 < kept < len(cuts)
 
 
 @pytest.mark.parametrize("killed", [False, True])
