@@ -188,12 +188,14 @@ class BatchFilter:
     """Last offsets of batches to be kept for their producer's sake, even without a record."""
     _number: int = 0
     """Of the next dirty record."""
+    _has_kept_unread: bool = False
+    """Whether a batch of a producer was kept unread: a key that it holds must stay deleted, so no tombstone goes now."""
 
     def filter(self, header: BatchHeader, batch: memoryview | bytearray) -> Batch | None:
         """The batch as it is to be kept: the same, a smaller one, an empty one, or None."""
         index = self.index
         if header.base_offset >= index.end_offset or header.base_offset in index.unreadable:
-            return header, batch
+            return self._unread(header, batch)
         if header.next_offset <= index.first_dirty_offset:
             table = index.table
             return self._rebuild(header, batch, lambda _, record: record.key is not None and record.key not in table)
@@ -210,10 +212,10 @@ class BatchFilter:
     ) -> Batch | None:
         contents = _read(header, batch, self.max_bytes)
         if contents is None:
-            return header, batch
+            return self._unread(header, batch)
         payload, records = contents
         horizon = header.delete_horizon_ms
-        expired = horizon is not None and self.now_ms >= horizon
+        expired = horizon is not None and self.now_ms >= horizon and not self._has_kept_unread
         kept = [
             record for slot, record in enumerate(records) if is_last(slot, record) and (record.has_value or not expired)
         ]
@@ -225,6 +227,10 @@ class BatchFilter:
         new_horizon = self.new_horizon_ms if needs_horizon else None
         smaller, header = retain_records(header, payload, kept, delete_horizon_ms=new_horizon)
         return header, smaller
+
+    def _unread(self, header: BatchHeader, batch: memoryview | bytearray) -> Batch:
+        self._has_kept_unread = self._has_kept_unread or not header.is_control
+        return header, batch
 
     def _without_records(self, header: BatchHeader, batch: memoryview | bytearray) -> Batch | None:
         if header.producer_id < 0 or header.last_offset not in self.keep_offsets:

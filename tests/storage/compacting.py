@@ -40,9 +40,12 @@ def append(
     codec: Codec = Codec.NONE,
     timestamp_ms: int = NOW,
     producer: tuple[int, int, int] = (-1, -1, -1),
+    is_control: bool = False,
 ) -> BatchHeader:
     """One batch; returns its header."""
-    builder = BatchBuilder(codec, producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2])
+    builder = BatchBuilder(
+        codec, producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2], is_control=is_control
+    )
     for key, value in pairs:
         builder.append(timestamp_ms, key, value)
     batch = memoryview(builder.build())

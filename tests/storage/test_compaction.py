@@ -157,6 +157,22 @@ def test_a_tombstone_does_not_go_before_what_it_deletes(tmp_path: Path) -> None:
         assert values.get(b"a") is None
 
 
+@pytest.mark.parametrize("is_clean", [True, False], ids=["clean", "dirty"])
+@pytest.mark.parametrize("is_control", [True, False], ids=["control", "too large"])
+def test_a_tombstone_stays_behind_what_cannot_be_read(tmp_path: Path, is_control: bool, is_clean: bool) -> None:
+    """A batch beyond the limit is kept as it is: the value it may hold of a deleted key must not come back."""
+    log = make_log(tmp_path, max_decompressed_bytes=100)
+    append(log, [(b"a", b"x" * 200)], codec=Codec.ZSTD, is_control=is_control)
+    append(log, [(b"a", None)])
+    for now_ms in (NOW, NOW + DAY_MS):
+        append(log, [(b"d", b"%d" % now_ms)])
+        close_segment(log)
+        if not is_clean:
+            log.compacted_offset = 0  # as after a restart without a checkpoint
+        compact(log, now_ms)
+    assert (None in [record.value for record in records_of(log)]) == (not is_control)
+
+
 def test_keyless_records_go(tmp_path: Path) -> None:
     """They can be there if the topic was not compacted when they came; Kafka drops them too."""
     log = make_log(tmp_path)
