@@ -160,9 +160,13 @@ class CheckpointFile:
                 self._reserved = size
 
     def complete(self, pending: PendingCheckpoint) -> None:
-        """Tell the logs that it is durable."""
+        """Tell the logs that it is durable. One whose old files cannot be removed holds up no other."""
         for log, state in pending.logs:
-            log.complete_checkpoint(state)
+            try:
+                log.complete_checkpoint(state)
+            except StorageError as error:
+                log.needs_checkpoint = True
+                logger.error("old files of %s stay until the next checkpoint: %s", log.name, error)
 
     def abandon(self, pending: PendingCheckpoint) -> None:
         """After a failed `write` (a full disk): the next attempt includes these logs again."""

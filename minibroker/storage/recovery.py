@@ -10,13 +10,15 @@ Of a log that is exactly as its checkpoint says nothing is read. Every step may 
 again; the result is the same.
 """
 
+import logging
 import uuid
+from itertools import pairwise, product
 from typing import TYPE_CHECKING
 
 import attrs
 
 from minibroker.storage import damages, retention
-from minibroker.storage.errors import MissingFile
+from minibroker.storage.errors import MissingFile, StorageError
 from minibroker.storage.files import (
     CLEANED,
     COMPACTED,
@@ -49,6 +51,8 @@ from minibroker.storage.walk import BadBatch, walk_headers
 
 if TYPE_CHECKING:
     from minibroker.storage.log import Log
+
+logger = logging.getLogger(__name__)
 
 
 def open_log(
@@ -117,12 +121,18 @@ def _remove_empty(fs: FileSystem, directory: str, sizes: dict[str, int], checkpo
 def _remove_leftovers(
     fs: FileSystem, directory: str, checkpoint: LogCheckpoint, bases: list[int]
 ) -> tuple[LogCheckpoint, list[int]]:
-    """Remove segments that lie wholly below the log start: a crash came before their files went, or came to stay away."""
+    """Remove segments that lie wholly below the log start: a crash came before their files went, or came to stay away.
+
+    Those that cannot be removed are left alone, without a hole between them and the log.
+    """
     end_offset = min(checkpoint.log_start_offset, checkpoint.durable.segment)
-    while len(bases) > 1 and bases[1] <= end_offset:
-        for suffix in (LOG, INDEX, TIME_INDEX):
-            fs.unlink(f"{directory}/{segment_name(bases[0])}{suffix}")
-        bases = bases[1:]
+    old = [base for base, following in pairwise(bases) if following <= end_offset]
+    try:
+        for base, suffix in product(old, (LOG, INDEX, TIME_INDEX)):
+            fs.unlink(f"{directory}/{segment_name(base)}{suffix}")
+    except StorageError as error:
+        logger.error("old files of %s stay until the next start: %s", directory, error)
+    bases = bases[len(old) :]
     states = checkpoint.segments
     while len(states) > 1 and states[1].base_offset <= end_offset:
         states = states[1:]

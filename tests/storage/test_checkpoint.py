@@ -192,6 +192,20 @@ def test_a_failed_write_is_made_up_for(step: int) -> None:
     assert reread.durable.offset == 6
 
 
+def test_a_file_that_cannot_be_removed_holds_up_no_other_log() -> None:
+    """The files of the others go at once, and that one with the next checkpoint."""
+    disk = SimulatedDisk()
+    logs = make_logs(disk)
+    file = saved(disk, logs)
+    for log in logs:
+        log.advance_log_start(5)
+    disk.failing_calls = {disk.calls: "unlink"}
+    file.save(logs)
+    assert [bool(log.removed) for log in logs] == [True, False, False]
+    file.save(logs)
+    assert not logs[0].removed
+
+
 def test_the_date_is_remembered() -> None:
     """Within a minute; one that is damaged is not known, and says nothing of the logs."""
     disk = SimulatedDisk()

@@ -119,6 +119,20 @@ def test_files_go_after_the_checkpoint() -> None:
     assert log.removed == []
 
 
+def test_a_start_bears_files_that_cannot_be_removed() -> None:
+    """They stay without a hole between them, and the next start tries again."""
+    log = with_segments(4)
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    log.advance_log_start(3)
+    state = log.begin_checkpoint()
+    disk.failing_calls = {disk.calls: "unlink"}
+    for there in (4, 1):
+        again, _ = Log.open(disk, PATH, log.settings, state, NOW)
+        assert (bases(again), again.log_start_offset, again.log_end_offset) == ([3], 3, 4)
+        assert len(files(again)) == there
+
+
 def test_files_below_a_stale_durable_end_stay() -> None:
     """A busy log is described at an earlier end, whose segment a restart needs, though it lies below the log start."""
     log = with_segments(2)
