@@ -170,27 +170,27 @@ def rebuild_indexes(log: "Log", segment: Segment) -> None:
     """Make a segment's indexes and timestamps again from its headers.
 
     Where these do not fit together, only a CRC tells which one is wrong: then everything is read, and what is damaged is
-    quarantined.
+    quarantined. If a read fails, the segment is as before: a part of its timestamps would have it deleted too early.
     """
-    segment.forget_contents()
     expect = expectation(log, segment)
     file, size, interval = segment.file(), segment.size_bytes, log.settings.index_interval_bytes
-    offset = segment.base_offset
+    offset, fresh = segment.base_offset, segment.blank()
     try:
         for at, header in walk_headers(file, 0, size):
             reason = expect.complaint(header, offset)
             if reason is not None:
                 raise BadBatch(at, reason)
-            segment.note(header, at, interval)
+            fresh.note(header, at, interval)
             offset = header.next_offset
     except BadBatch:
-        segment.forget_contents()
+        fresh = segment.blank()
         found = check_range(file, 0, size, segment.base_offset, expect)
         quarantine(log, found)
         position = 0
         for end, following in [*((damage.position, damage.end_position) for damage in found), (size, size)]:
             for at, header in walk_headers(file, position, end):
-                segment.note(header, at, interval)
+                fresh.note(header, at, interval)
             position = following
+    segment.take_contents(fresh)
     if segment is not log.active:
         segment.seal()

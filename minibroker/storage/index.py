@@ -91,12 +91,6 @@ class SparseIndex:
         """Forget the loaded entries; the next lookup reads them again."""
         self._words = None
 
-    def reset(self) -> None:
-        """Begin again without entries, before a rebuild. The next `save` replaces the file."""
-        self.saved = SavedIndex()
-        self.unsaved = bytearray()
-        self._words = array("i")
-
     def _read_saved(self) -> bytes:
         if self.saved is None:
             raise IndexDamaged(f"{self.path} is not to be trusted")
@@ -175,11 +169,6 @@ class TimeIndex(SparseIndex):
         """The slot of the last entry whose offset is below `relative_offset`; -1 if there is none."""
         words = self.words()
         return bisect_left(range(len(words) // 3), relative_offset, key=lambda slot: words[3 * slot + 2]) - 1
-
-    def reset(self) -> None:
-        """Begin again without entries."""
-        super().reset()
-        self.last_timestamp_ms = -1
 
 
 def _timestamp(words: "array[int]", slot: int) -> int:

@@ -176,13 +176,17 @@ class Segment:
             return 0
         return crc32.iscsi(self.log_path.encode()) % max_jitter_ms
 
-    def forget_contents(self) -> None:
-        """Drop the indexes and what else was learnt from the batches, before `note` is told of all of them again."""
-        self.offset_index.reset()
-        self.time_index.reset()
+    def blank(self) -> "Segment":
+        """One of which `note` is to be told all batches again, for `take_contents`."""
+        return Segment(self.fs, self.directory, self.base_offset, first_timestamp_ms=self.first_timestamp_ms)
+
+    def take_contents(self, fresh: "Segment") -> None:
+        """Take over the indexes and what else was learnt from the batches."""
+        self.offset_index, self.time_index = fresh.offset_index, fresh.time_index
         self.has_anchors = False
-        self.max_timestamp_ms = self.max_timestamp_offset = -1
-        self.bytes_since_index = 0
+        self.first_timestamp_ms = fresh.first_timestamp_ms
+        self.max_timestamp_ms, self.max_timestamp_offset = fresh.max_timestamp_ms, fresh.max_timestamp_offset
+        self.bytes_since_index = fresh.bytes_since_index
 
     def rest(self) -> None:
         """Let go of the descriptor, when all that was written through it is durable."""

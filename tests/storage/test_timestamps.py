@@ -1,14 +1,17 @@
 """Lookups by time: exact to the record, inside compressed batches too. (test_log_model.py compares with a plain list.)"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from minibroker.records.batch import TIMESTAMP_TYPE_BIT, BatchHeader, write_header
 from minibroker.records.compression import Codec
+from minibroker.storage.errors import StorageError
 from minibroker.storage.log import Log
 from minibroker.storage.timestamps import LARGE_BYTES, LONGEST_STEP
+from minibroker.storage.walk import SPARSE_BATCH_BYTES
 from tests.simulation.disk import SimulatedDisk
 from tests.storage import compacting
 from tests.storage.logs import NOW, append, at_once, checkpoint, make_batch, make_log
@@ -46,6 +49,33 @@ def test_timestamps_out_of_order() -> None:
     assert at_once(log.offset_for_timestamp(NOW + 55, 5)) == (2, NOW + 70)
     assert at_once(log.offset_of_max_timestamp(5)) == (2, NOW + 70)
     assert at_once(log.offset_of_max_timestamp(2)) == (0, NOW + 50)
+
+
+@pytest.mark.parametrize("action", ["open", "read"])
+def test_an_index_that_could_not_be_made_again(action: str) -> None:
+    """Whichever call fails meanwhile, once: the lookup afterwards is right, not one by half of a segment's timestamps."""
+    log = make_log(segment_bytes=25_000)
+    for delta in (0, 0, 10, 10, 20):
+        append(log, timestamps=[NOW + delta], size=SPARSE_BATCH_BYTES)
+    append(log, timestamps=[NOW + 30], size=SPARSE_BATCH_BYTES * 2)
+    checkpoint(log)
+    log.needs_checkpoint = True
+    state = log.begin_checkpoint()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    failed = number = 0
+    while failed == number:
+        disk = disk.restarted()
+        disk.open(log.segments[0].paths[2]).truncate(0)
+        again, _ = Log.open(disk, log.directory, log.settings, state, NOW)
+        disk.failing_calls = {disk.calls + number: action}
+        with suppress(StorageError):
+            at_once(again.offset_for_timestamp(NOW + 15, 6))
+        disk.failing_calls = {}
+        number, failed = number + 1, failed + len(disk.failed_calls)
+        assert at_once(again.offset_for_timestamp(NOW + 15, 6)) == (4, NOW + 20)
+        assert again.segments[0].max_timestamp_ms == NOW + 20
+    assert failed > 5, "no call has failed"
 
 
 def test_below_the_log_start_nothing_is_found() -> None:
