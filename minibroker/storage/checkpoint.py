@@ -21,7 +21,7 @@ from collections.abc import Iterable
 import attrs
 from fastcrc import crc32
 
-from minibroker.storage.errors import DiskFull, MissingFile, StorageError
+from minibroker.storage.errors import DiskFull, MissingFile, StorageError, Unreadable
 from minibroker.storage.files import CHECKPOINT, RESERVE
 from minibroker.storage.filesystem import FileSystem, parent_directory, replace_file
 from minibroker.storage.log import Log
@@ -68,9 +68,9 @@ class CheckpointFile:
         path = f"{data_directory}/{CHECKPOINT}"
         try:
             content = fs.read(path)
-        except MissingFile:
+        except (MissingFile, Unreadable) as error:
             if not is_new:
-                logger.warning("%s is missing: every log is read from its beginning", path)
+                logger.warning("%s: every log is read from its beginning", error)
             return cls(fs, path, is_whole=is_new, needs_write=True)
         head, *lines = content.split(b"\n")
         file = cls(fs, path, is_whole=False)

@@ -12,6 +12,7 @@ from minibroker.storage.errors import (
     MissingFile,
     NewerFormat,
     StorageError,
+    Unreadable,
 )
 from minibroker.storage.files import CLEAN_SHUTDOWN, FORMAT, LOCK, parse_partition_name, partition_name
 from minibroker.storage.filesystem import FileSystem, make_directories, replace_file
@@ -103,7 +104,7 @@ def _read_format(fs: FileSystem, path: str) -> str | None:
     try:
         content = orjson.loads(fs.read(f"{path}/{FORMAT}"))
         version, cluster_id = content["format_version"], content["cluster_id"]
-    except (MissingFile, orjson.JSONDecodeError, KeyError, TypeError):
+    except (MissingFile, Unreadable, orjson.JSONDecodeError, KeyError, TypeError):
         return None
     if not isinstance(version, int) or not isinstance(cluster_id, str):
         return None

@@ -19,6 +19,10 @@ class MissingFile(StorageError):
     """A file or directory that should be there is not."""
 
 
+class Unreadable(StorageError):
+    """The device does not give back what was written."""
+
+
 class SyncFailed(StorageError):
     """An fsync failed. The kernel may have dropped the data and will call a second fsync a success: never retry."""
 
@@ -54,4 +58,6 @@ def storage_error(error: OSError, action: str, path: str) -> StorageError:
         return DiskFull(message)
     if error.errno == errno.ENOENT:
         return MissingFile(message)
+    if error.errno == errno.EIO and action == "read":
+        return Unreadable(message)
     return StorageError(message)

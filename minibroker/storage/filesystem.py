@@ -117,6 +117,8 @@ class Platform:
 
     sync_data: Callable[[int], None]
     """(descriptor): content to stable storage, through the drive's cache."""
+    sync_names: Callable[[int], None]
+    """(descriptor of a directory): the same for the names in it."""
     is_cached: Callable[[int, int, int], bool]
     """(descriptor, position, size)."""
     sync_all: Callable[[int], None] | None
@@ -127,7 +129,7 @@ def _is_cached_unknown(descriptor: int, position: int, size: int) -> bool:
     return True
 
 
-PORTABLE = Platform(sync_data=os.fsync, is_cached=_is_cached_unknown, sync_all=None)
+PORTABLE = Platform(sync_data=os.fsync, sync_names=os.fsync, is_cached=_is_cached_unknown, sync_all=None)
 """What every POSIX system has. Tests force it on Linux."""
 
 
@@ -135,7 +137,11 @@ def native_platform() -> Platform:
     """The best calls this system has."""
     full_sync = getattr(fcntl, "F_FULLFSYNC", None)
     if full_sync is not None:  # macOS: its fsync stops at the drive's volatile cache
-        return attrs.evolve(PORTABLE, sync_data=lambda descriptor: _ignore_result(fcntl.fcntl(descriptor, full_sync)))
+
+        def sync(descriptor: int) -> None:
+            fcntl.fcntl(descriptor, full_sync)
+
+        return attrs.evolve(PORTABLE, sync_data=sync, sync_names=sync)
     platform = PORTABLE
     if hasattr(os, "fdatasync"):
         platform = attrs.evolve(platform, sync_data=os.fdatasync)
@@ -144,10 +150,6 @@ def native_platform() -> Platform:
     if os.uname().sysname == "Linux" and _kernel_version() >= (5, 8):  # older syncfs does not report errors
         platform = attrs.evolve(platform, sync_all=_syncfs)
     return platform
-
-
-def _ignore_result(result: object) -> None:
-    del result
 
 
 def _kernel_version() -> tuple[int, ...]:
@@ -300,8 +302,11 @@ class OsFileSystem:
             return sorted(entry.name for entry in entries if entry.is_dir())
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file or directory."""
-        return os.path.exists(path)
+        """Whether there is a file or directory; raises StorageError where the system cannot tell."""
+        with _translated("examine", path), contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(path)
+            return True
+        return False
 
     def modified_ms(self, path: str) -> int:
         """Wall clock time of the last change of the content, in ms."""
@@ -334,7 +339,7 @@ class OsFileSystem:
     def sync_directory(self, path: str) -> None:
         """Make the entries of a directory durable, with all else if no descriptor is left for it. Raises SyncFailed."""
         try:
-            self._sync_through(path, os.fsync)
+            self._sync_through(path, self.platform.sync_names)
         except (SyncFailed, MissingFile):
             raise
         except StorageError:

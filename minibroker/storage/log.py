@@ -18,8 +18,8 @@ import attrs
 from minibroker.protocol.errors import OffsetOutOfRange
 from minibroker.records.batch import BatchHeader
 from minibroker.storage import damages, reading, recovery, retention, timestamps
-from minibroker.storage.errors import LogOffline, StorageError
-from minibroker.storage.files import PARTITION_METADATA, encode_partition_metadata
+from minibroker.storage.errors import LogOffline, MissingFile, StorageError
+from minibroker.storage.files import PARTITION_METADATA, decode_partition_metadata, encode_partition_metadata
 from minibroker.storage.filesystem import Buffer, File, FileSystem, parent_directory
 from minibroker.storage.integrity import Damage
 from minibroker.storage.log_checkpoint import ORIGIN, Capture, LogCheckpoint, LogPosition, SegmentState
@@ -66,6 +66,9 @@ class Log:
     """Segments below the log start, ascending; their files go once a checkpoint says so."""
     compacted_offset: int = 0
     """Below it compaction has been."""
+    in_compaction: frozenset[int] = frozenset()
+    """Base offsets of segments that may be replaced at any time: what is found damaged in them is in no checkpoint yet,
+    for a restart could not tell to which file it belongs."""
     checkpointed: LogPosition = ORIGIN
     """The durable end that the checkpoint on disk knows: its segment, and what follows, must keep its bytes."""
     needs_checkpoint: bool = True
@@ -161,6 +164,8 @@ class Log:
             self.roll(now_ms)
             segment = self.segments[-1]
         assert header.base_offset >= self.log_end_offset, (header, self.log_end_offset)
+        if self.is_unmade:
+            self._check_nobody_is_there()
         try:
             if self.is_unmade:
                 self._make(segment)
@@ -175,6 +180,13 @@ class Log:
         self.log_end_offset = header.base_offset + header.last_offset_delta + 1
         if header.producer_id >= 0:
             self.producer_state.update(header, now_ms)
+
+    def _check_nobody_is_there(self) -> None:
+        """Where file systems ignore case, the directory of another topic may have this name. Raises StorageError."""
+        with contextlib.suppress(MissingFile):
+            found = decode_partition_metadata(self.fs.read(f"{self.directory}/{PARTITION_METADATA}"))
+            if found not in (None, self.topic_id):
+                raise StorageError(f"{self.directory} is another topic's: this file system ignores case")
 
     def _make(self, segment: Segment) -> None:
         """Make the directory. It is durable after the next flush, like everything else."""
@@ -349,7 +361,7 @@ class Log:
             compacted_offset=self.compacted_offset,
             segments=(*closed, captured.active),
             producers=captured.producers,
-            damaged=tuple(self.damaged),
+            damaged=tuple(damage for damage in self.damaged if damage.segment not in self.in_compaction),
         )
 
     def _capture(self) -> Capture:

@@ -10,6 +10,7 @@ Of a log that is exactly as its checkpoint says nothing is read. Every step may 
 again; the result is the same.
 """
 
+import contextlib
 import logging
 import uuid
 from itertools import pairwise, product
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from minibroker.storage import damages, retention
-from minibroker.storage.errors import MissingFile, StorageError
+from minibroker.storage.errors import DiskFull, MissingFile, StorageError, Unreadable
 from minibroker.storage.files import (
     CLEANED,
     COMPACTED,
@@ -82,6 +83,7 @@ def open_log(
     if checkpoint is not None:
         checkpoint, bases = _remove_leftovers(fs, directory, checkpoint, bases)
     first = bases[0] if bases else 0
+    swaps = report.completed_swaps
     known = checkpoint or LogCheckpoint(log_start_offset=first, durable=LogPosition(first, first, 0))
     recovered = Recovered(
         fs=fs,
@@ -94,7 +96,7 @@ def open_log(
         sizes=sizes,
         report=report,
         producer_state=ProducerState.restore(known.producers),
-        damaged=list(known.damaged),
+        damaged=[item for item in known.damaged if not any(base <= item.segment < end for base, end in swaps)],
     )
     return _Recovery(recovered, known, bases).run(make, topic_id), report
 
@@ -103,9 +105,16 @@ def _read_topic_id(fs: FileSystem, directory: str) -> uuid.UUID:
     """From `partition.metadata`; the nil id if that is lost, for only who knows the topic can tell then."""
     try:
         found = decode_partition_metadata(fs.read(f"{directory}/{PARTITION_METADATA}"))
-    except MissingFile:
+    except (MissingFile, Unreadable):
         found = None
     return found or uuid.UUID(int=0)
+
+
+def _is(fs: FileSystem, path: str, content: bytes) -> bool:
+    try:
+        return fs.read(path) == content
+    except (MissingFile, Unreadable):
+        return False
 
 
 def _remove_empty(fs: FileSystem, directory: str, sizes: dict[str, int], checkpoint: LogCheckpoint | None) -> list[int]:
@@ -191,12 +200,13 @@ class _Recovery:
         """Write the topic's id again; in place only over itself, for a torn write could make another id of it."""
         recovered, content = self.log, encode_partition_metadata(topic_id)
         path = f"{recovered.directory}/{PARTITION_METADATA}"
-        if PARTITION_METADATA in recovered.sizes and recovered.fs.read(path) == content:
+        if _is(recovered.fs, path, content):
             file = recovered.fs.open(path)
             file.pwrite(content, 0)
             recovered.files.append(file)
         else:
-            replace_file(recovered.fs, path, content)
+            with contextlib.suppress(DiskFull):  # the next start tries again
+                replace_file(recovered.fs, path, content)
         recovered.directories += [recovered.directory, parent_directory(recovered.directory)]
 
     def _adopt_durable(self) -> None:
@@ -280,7 +290,7 @@ class _Recovery:
             recovered.create_segment(recovered.offset)
         for segment in recovered.segments[:-1]:
             if segment.base_offset >= self.checkpoint.durable.segment:
-                recovered.files += segment.seal()
+                segment.seal()  # and not synced: an index that is lost is made again
                 segment.release()
 
     def _look_through(self, log: "Log", segment: Segment) -> None:

@@ -41,8 +41,8 @@ class RecoveryReport:
     """Zeros at the end, which are nobody's data."""
     quarantined: list[Damage] = attrs.field(factory=list)
     """Damage found now."""
-    completed_swaps: list[int] = attrs.field(factory=list)
-    """Compacted segments put in place."""
+    completed_swaps: list[tuple[int, int]] = attrs.field(factory=list)
+    """Base and end offsets of compacted segments put in place."""
     is_doubtful: bool = False
     """There was no checkpoint to trust."""
 
@@ -182,7 +182,11 @@ class Recovered:
         if size > start:
             _write_again(file, start, size)
             segment.checked = [(start, size)]
-            self.files.append(file)
+            if later:  # of a large log in doubt not all can be open at once
+                file.sync_data()
+                segment.rest()
+            else:
+                self.files.append(file)
 
     def _check_order(self, position: int, header: BatchHeader, segment: Segment, *, has_later: bool) -> None:
         """Raise BadBatch unless a batch continues the log."""

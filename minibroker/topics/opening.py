@@ -23,7 +23,7 @@ from minibroker.config.topic_settings import TopicSettings, resolve
 from minibroker.protocol.errors import KafkaStorageError
 from minibroker.records.record import read_records
 from minibroker.storage.directory import DataDirectory
-from minibroker.storage.errors import CorruptLog, DiskFull, MissingFile, StorageError
+from minibroker.storage.errors import CorruptLog, DiskFull, MissingFile, StorageError, SyncFailed, Unreadable
 from minibroker.storage.files import (
     DELETE,
     PARTITION_METADATA,
@@ -47,6 +47,7 @@ from minibroker.topics.log_policy import batch_limits, log_settings
 from minibroker.topics.metadata import MetadataState
 from minibroker.topics.names import CLUSTER_METADATA
 from minibroker.topics.partition import Partition
+from minibroker.topics.syncer import InlineSyncer
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,8 @@ DAY_MS = 86_400_000
 METADATA_TOPIC_ID = UUID(int=1)
 """The id that Kafka gives this topic."""
 METADATA_CONFIGS = {"cleanup.policy": "compact", "flush.messages": "1", "segment.bytes": str(16 << 20)}
+FLUSH_PORTION = 64
+"""How many logs that are recovered may have files open until they are synced."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -72,6 +75,8 @@ class Data:
     is_open: bool = False
     """Whether all that the metadata log names was opened: what is opened from then on is new."""
     catalog: Catalog = attrs.field(init=False)
+    _recovered: list[Log] = attrs.field(init=False, factory=list)
+    """Logs whose recovery is not durable yet."""
 
     @property
     def fs(self) -> FileSystem:
@@ -119,6 +124,8 @@ class Data:
         policy = log_settings(settings, broker)
         try:
             log = self._open_log(name, path, topic_id, policy)
+        except SyncFailed:
+            raise
         except StorageError as error:
             if self.is_open:
                 raise KafkaStorageError(f"{name} cannot be made: {error}") from error
@@ -147,9 +154,24 @@ class Data:
                 log, report = Log.open(self.fs, path, policy, checkpoint, now_ms, topic_id=topic_id)
                 if not report.is_clean:
                     self.reports.append(report)
+                    self._recovered.append(log)
+                    if len(self._recovered) >= FLUSH_PORTION:
+                        self._flush_recovered()
                 return log
+            if found in {record.id for record in self.catalog.state.topics.values()}:
+                raise StorageError(f"{path} is another topic's: this file system ignores case")
             self._move_away(name, found)
+        self.directory.checkpoint.forget(name)  # of a directory that somebody has moved out
         return Log.create(self.fs, path, policy, topic_id, now_ms)
+
+    def _flush_recovered(self) -> None:
+        """Let go of the descriptors of what is recovered: there may be more logs than descriptors. Raises SyncFailed."""
+        logs, self._recovered = self._recovered, []
+        points = [(log, point) for log in logs if (point := log.begin_flush()) is not None]
+        InlineSyncer(self.fs).try_sync_now([point for _, point in points])
+        for log, point in points:
+            log.complete_flush(point)
+            log.active.rest()
 
     def _belongs(self, topic_id: UUID, found: UUID | None, checkpoint: LogCheckpoint | None) -> bool:
         """Whether a directory of the right name is this topic's, and not what is left of another."""
@@ -163,7 +185,7 @@ class Data:
     def _topic_id_in(self, path: str) -> UUID | None:
         try:
             return decode_partition_metadata(self.fs.read(f"{path}/{PARTITION_METADATA}"))
-        except MissingFile:
+        except (MissingFile, Unreadable):
             return None
 
     def _move_away(self, name: str, topic_id: UUID | None) -> None:

@@ -114,7 +114,7 @@ class ThreadSyncer:
 
 @attrs.define(eq=False)
 class InlineSyncer:
-    """A Syncer without a thread, for simulated disks."""
+    """A Syncer without a thread: for simulated disks, and where nobody waits."""
 
     _fs: FileSystem
 

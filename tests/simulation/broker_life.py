@@ -422,7 +422,7 @@ class Lives:
 def lives_of_failing_calls(seed: int) -> Lives:
     """For two lives: a long one in which some calls fail that open, read, or remove a file, and what comes of it."""
     rng = random.Random(seed)
-    calls = {rng.randrange(100, 2000): rng.choice(("open", "open", "read", "unlink")) for _ in range(6)}
+    calls = {rng.randrange(100, 2000): rng.choice(("open", "open", "read", "stat", "unlink")) for _ in range(6)}
     cast = (Cast.KEYS, Cast.SETTINGS, Cast.KEYS, Cast.TOPICS)[seed % 4]
     return Lives(seed, cast=cast, examined_per_cut=1, cut_share=0.002, seconds=(0.5,), failing_calls=calls)
 

@@ -204,7 +204,7 @@ class SimulatedDisk:
     calls: int = 0
     """The same with those that open a file or read from one."""
     failing_calls: Mapping[int, str] = attrs.field(factory=dict)
-    """Number of a call -> an action ("open", "read", "unlink"): the first one from then on fails."""
+    """Number of a call -> an action ("open", "read", "stat", "unlink"): the first one from then on fails."""
     failed_calls: set[int] = attrs.field(factory=set)
     """Those of them that have."""
     on_step: Callable[[str, str], None] | None = None
@@ -270,7 +270,9 @@ class SimulatedDisk:
 
     def read(self, path: str) -> bytes:
         """See FileSystem."""
-        return bytes(self.open(path).inode.seen)
+        file = self.open(path)
+        self.call("read", path)
+        return bytes(file.inode.seen)
 
     def list_sizes(self, path: str) -> dict[str, int]:
         """See FileSystem."""
@@ -283,6 +285,7 @@ class SimulatedDisk:
 
     def exists(self, path: str) -> bool:
         """See FileSystem."""
+        self.call("stat", path)
         return self._find(path) is not None
 
     def modified_ms(self, path: str) -> int:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import attrs
 import pytest
 
-from minibroker.storage.errors import DirectoryInUse, DiskFull, MissingFile, StorageError, SyncFailed
+from minibroker.storage.errors import DirectoryInUse, DiskFull, MissingFile, StorageError, SyncFailed, Unreadable
 from minibroker.storage.filesystem import (
     PORTABLE,
     OsFileSystem,
@@ -149,6 +149,43 @@ def test_a_missing_file(fs: OsFileSystem, tmp_path: Path) -> None:
             call(path)
     fs.unlink(path)
     assert not fs.exists(path)
+
+
+def test_what_cannot_be_examined_is_not_missing(
+    fs: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing disk is no proof that nothing is there."""
+    assert fs.exists(str(tmp_path))
+    assert not fs.exists(f"{tmp_path}/f")
+    fs.open(f"{tmp_path}/f", create=True)
+    assert not fs.exists(f"{tmp_path}/f/in a file")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fail)
+        with pytest.raises(StorageError, match="cannot examine"):
+            fs.exists(f"{tmp_path}/f")
+
+
+def test_a_bad_block_has_its_own_exception(fs: OsFileSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that what can be made again is."""
+    file = fs.open(f"{tmp_path}/f", create=True)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", fail)
+    with pytest.raises(Unreadable):
+        file.pread(1, 0)
+
+
+def test_names_are_synced_as_the_platform_wants_it(tmp_path: Path) -> None:
+    """On macOS through the drive's cache, as contents are."""
+    seen: list[int] = []
+    OsFileSystem(attrs.evolve(PORTABLE, sync_names=seen.append)).sync_directory(str(tmp_path))
+    assert len(seen) == 1
 
 
 def test_listing(fs: OsFileSystem, tmp_path: Path) -> None:
