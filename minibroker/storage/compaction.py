@@ -12,7 +12,7 @@ new segment; readers in flight keep the files they have. Groups are swapped in a
 next, so a tombstone never goes before the records it deletes.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -161,13 +161,21 @@ class Compaction:
         """Make the work in progress end soon with CompactionCancelled. Call it from any thread."""
         self.pace.cancelled = True
 
-    def steps(self) -> Iterator[Work]:
+    def steps(self) -> Generator[Work]:
         """Pieces of work, each to be done in another thread before the next is asked for.
 
         The work raises CorruptLog, CompactionCancelled and other StorageErrors. Then the compaction is over; the log is
         compacted up to some segment, or not at all, but whole. Raises CompactionCancelled itself if segments were
         deleted meanwhile.
         """
+        self.log.in_compaction = frozenset(segment.base_offset for segment in self.plan.segments)
+        try:
+            yield from self._steps()
+        finally:
+            self.log.in_compaction = frozenset()
+            self.log.needs_checkpoint = True
+
+    def _steps(self) -> Iterator[Work]:
         log, plan, fs = self.log, self.plan, self.log.fs
         settings = log.settings
         groups = _group_segments(log, plan.segments)
@@ -189,7 +197,6 @@ class Compaction:
                 break
             yield from self._replace(group, batch_filter)
         log.compacted_offset = max(log.compacted_offset, index.end_offset)
-        log.needs_checkpoint = True
         self.report = CompactionReport(
             end_offset=index.end_offset,
             bytes_before=self._bytes_before,
@@ -323,6 +330,8 @@ def _adopt(log: "Log", group: _Group) -> None:
         cancel_swap(log.fs, log.directory, group.base_offset, group.end_offset)
         raise CompactionCancelled(f"segments of {log.name} were deleted while it was compacted")
     log.segments[slot:end] = [group.result]
+    # Damage that was found since is of the old files, which were whole when they were read.
+    log.damaged = [known for known in log.damaged if not group.base_offset <= known.segment < group.end_offset]
     gone = {id(segment) for segment in group.segments}
     for offset, (segment, _) in list(log.hints.items()):
         if id(segment) in gone:

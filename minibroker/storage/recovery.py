@@ -96,6 +96,7 @@ def open_log(
         sizes=sizes,
         report=report,
         producer_state=ProducerState.restore(known.producers),
+        # Damage in what a swap has replaced goes with the old files, which were whole when compaction read them.
         damaged=[item for item in known.damaged if not any(base <= item.segment < end for base, end in swaps)],
     )
     return _Recovery(recovered, known, bases).run(make, topic_id), report

@@ -84,10 +84,10 @@ def complete_swap(fs: FileSystem, directory: str, base_offset: int, end_offset: 
     fs.rename(swap_path(directory, base_offset, end_offset), f"{directory}/{segment_name(base_offset)}{LOG}")
 
 
-def recover_compaction(fs: FileSystem, directory: str) -> list[int]:
+def recover_compaction(fs: FileSystem, directory: str) -> list[tuple[int, int]]:
     """Bring a directory in order before its log is opened: unfinished files go, begun swaps are completed.
 
-    Returns the base offsets of the segments that were put in place. May be killed at any point and done again.
+    Returns base and end offsets of the segments that were put in place. May be killed at any point and done again.
     """
     swaps = []
     for name in fs.list_sizes(directory):
@@ -101,7 +101,7 @@ def recover_compaction(fs: FileSystem, directory: str) -> list[int]:
         fs.sync_directory(directory)
         complete_swap(fs, directory, base_offset, end_offset)
         fs.sync_directory(directory)
-    return [base_offset for base_offset, _ in sorted(swaps)]
+    return swaps
 
 
 def _remove_replaced(fs: FileSystem, directory: str, base_offset: int, end_offset: int) -> None:

@@ -1,7 +1,9 @@
 """Log compaction: what stays, when it is due, and that a crash at any step of the swap loses nothing."""
 
 import errno
+from collections.abc import Generator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -12,10 +14,11 @@ from hypothesis import strategies as st
 from minibroker.records.compression import Codec
 from minibroker.records.record import Record, read_records
 from minibroker.storage.cleaning import CompactionCancelled, Pace
-from minibroker.storage.compaction import Compaction, plan_compaction, roll_if_overdue
+from minibroker.storage.compaction import Compaction, Work, plan_compaction, roll_if_overdue
 from minibroker.storage.errors import CorruptLog, MissingFile, StorageError
 from minibroker.storage.files import CLEANED, INDEX, LOG, SWAP, TIME_INDEX, base_offset_of
 from minibroker.storage.log import Log
+from minibroker.storage.scrub import forget_checks
 from tests.simulation.disk import SimulatedDisk
 from tests.storage.compacting import (
     DAY_MS,
@@ -426,6 +429,80 @@ def test_damage_stops_it(tmp_path: Path) -> None:
     with pytest.raises(CorruptLog):
         build_index()
     assert len(log.segments) == 2
+
+
+def rotting_log() -> tuple[Log, Generator[Work]]:
+    """A log of two segments, and the steps of a compaction that drops the first record and merges them."""
+    log = make_log(Path("/"), SimulatedDisk(), index_interval_bytes=0)
+    for key in (0, 0, 1, 2, 3, 4):
+        append(log, [(b"%d" % key, b"x" * 100)])
+        if key == 2:
+            close_segment(log)
+    close_segment(log)
+    forget_checks(log)
+    plan = plan_compaction(log, NOW, NOW)
+    assert plan is not None
+    return log, Compaction(log, plan, MIB, PATIENT).steps()
+
+
+def find_damage(log: Log) -> None:
+    """In the second record and in the last, by reading."""
+    for segment, position in ((log.segments[0], 300), (log.segments[1], 300)):
+        log.fs.open(segment.log_path).pwrite(b"\xff", position)
+    assert [record.offset for record in records_of(log)] == [0, 2, 3, 4]
+    assert [damage.start_offset for damage in log.damaged] == [1, 5]
+
+
+def assert_whole(log: Log) -> None:
+    assert log.damaged == []
+    assert [record.offset for record in records_of(log)] == [1, 2, 3, 4, 5]
+    for offset in range(1, 6):
+        found = log.read(offset, MIB, log.log_end_offset)
+        assert found is not None
+        assert found.base_offset == offset
+
+
+@pytest.mark.parametrize("found_after", [2, 3, 4])
+def test_damage_found_in_what_compaction_has_read(found_after: int) -> None:
+    """It goes with the old files: all of the new one is read, after a restart too, whatever was checkpointed meanwhile."""
+    log, steps = rotting_log()
+    for number, work in enumerate(steps, 1):
+        work()
+        if number == found_after:
+            find_damage(log)
+            state = save_checkpoint(log)
+    assert_whole(log)
+    assert isinstance(log.fs, SimulatedDisk)
+    assert_whole(Log.open(log.fs.restarted(), log.directory, log.settings, state, NOW)[0])
+
+
+def test_damage_found_before_a_restart_completes_the_swap() -> None:
+    """Of a compaction that could not go on, and whose checkpoint knows the damage: it goes with the old files too."""
+    log, steps = rotting_log()
+    disk = log.fs
+    assert isinstance(disk, SimulatedDisk)
+    for work in islice(steps, 3):
+        work()
+    next(steps)  # the sync that fails
+    steps.close()
+    find_damage(log)
+    state = save_checkpoint(log)
+    assert state.damaged
+    assert_whole(Log.open(disk.restarted(), log.directory, log.settings, state, NOW)[0])
+
+
+def test_damage_found_before_compaction_has_read_it() -> None:
+    """The compaction fails, and then the damage is in the checkpoint."""
+    log, steps = rotting_log()
+    next(steps)()
+    find_damage(log)
+    assert not save_checkpoint(log).damaged
+    with pytest.raises(CorruptLog):
+        next(steps)()
+    steps.close()
+    found = log.begin_checkpoint()
+    assert found is not None
+    assert list(found.damaged) == log.damaged
 
 
 @pytest.mark.parametrize("suffix", [LOG, INDEX, TIME_INDEX])
