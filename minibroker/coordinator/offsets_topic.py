@@ -142,10 +142,16 @@ async def read_latest(partition: Partition) -> Mapping[bytes, bytes | None]:
         seen += header.record_count
         if seen >= RECORDS_PER_TURN:
             seen = 0
+            _refuse_damaged(partition)
             await trio.lowlevel.checkpoint()
-    if log.damaged:  # the reading goes around damage, and takes note of what it finds
-        raise CorruptLog(f"{partition} is damaged: {log.damaged[0]}")
+    _refuse_damaged(partition)
     return latest
+
+
+def _refuse_damaged(partition: Partition) -> None:
+    """The reading goes around damage, and takes note of what it finds, as long as compaction does not replace the file."""
+    if partition.log.damaged:
+        raise CorruptLog(f"{partition} is damaged: {partition.log.damaged[0]}")
 
 
 def decode_all(partition: Partition, latest: Mapping[bytes, bytes | None]) -> Iterator[GroupsRecord]:
