@@ -285,7 +285,8 @@ def _walk_log(
         except BadBatch as bad:
             # It may be the length of the batch before that is damaged; and the caller may have found that itself.
             places = (bad.position, last)
-            if not any(
+            # In a segment that was replaced meanwhile there is nothing to find: the reading goes on in the new one.
+            if segment in log.segments and not any(
                 damages.inspect(log, segment, at) or damages.damage_at_position(log, segment, at) for at in places
             ):
                 raise CorruptLog(f"{log.name}: {bad} in segment {segment.base_offset}") from bad

@@ -19,6 +19,7 @@ from minibroker.storage.errors import CorruptLog, MissingFile, StorageError
 from minibroker.storage.files import CLEANED, INDEX, LOG, SWAP, TIME_INDEX, base_offset_of
 from minibroker.storage.log import Log
 from minibroker.storage.scrub import forget_checks
+from minibroker.storage.walk import CHUNK_BYTES
 from tests.simulation.disk import SimulatedDisk
 from tests.storage.compacting import (
     DAY_MS,
@@ -474,6 +475,21 @@ def test_damage_found_in_what_compaction_has_read(found_after: int) -> None:
     assert_whole(log)
     assert isinstance(log.fs, SimulatedDisk)
     assert_whole(Log.open(log.fs.restarted(), log.directory, log.settings, state, NOW)[0])
+
+
+def test_damage_in_a_file_that_was_replaced() -> None:
+    """Whoever reads batch by batch goes on in the new file, and the damage is not taken for one of that."""
+    log = make_log(Path("/"), SimulatedDisk(), segment_bytes=4 * CHUNK_BYTES)
+    for key in (0, 0, 1, 2, 3):
+        append(log, [(b"%d" % key, b"x" * (CHUNK_BYTES // 2))])
+    close_segment(log)
+    file = log.fs.open(log.segments[0].log_path)
+    batches = log.read_batches(0, log.log_end_offset)
+    next(batches)
+    compact(log)
+    file.pwrite(b"\xff", file.size() - 1)
+    assert [header.base_offset for header, _ in batches] == [1, 2, 3, 4]
+    assert log.damaged == []
 
 
 def test_damage_found_before_a_restart_completes_the_swap() -> None:
