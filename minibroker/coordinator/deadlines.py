@@ -22,6 +22,8 @@ STALL_MS: Final = 2_000
 TURNS: Final = 20
 """How often others have their turn between a deadline and what follows: a socket may wait for one of the first few,
 while a connection that was interrupted in its work takes it up again, and one turn reads some hundreds of sockets."""
+SPARE_ENTRIES: Final = 100
+"""So many entries that are of no use any more may be in the heap besides as many as are of use."""
 
 
 @attrs.define(eq=False)
@@ -58,6 +60,18 @@ class Deadlines:
         if not self._heap or deadline_ms < self._heap[0][0]:
             self._earlier.set()
         heapq.heappush(self._heap, (deadline_ms, group_id))
+        self._bound_heap()
+
+    def forget(self, group_id: str) -> None:
+        """Keep nothing of a group that has no deadlines any more."""
+        if self._watched.pop(group_id, None) is not None:
+            self._bound_heap()
+
+    def _bound_heap(self) -> None:
+        """Make the heap anew if most of it is of groups that were forgotten, or have an earlier entry."""
+        if len(self._heap) > 2 * len(self._watched) + SPARE_ENTRIES:
+            self._heap = [(deadline_ms, group_id) for group_id, deadline_ms in self._watched.items()]
+            heapq.heapify(self._heap)
 
     async def run(self) -> None:
         """Keep the deadlines, for ever."""

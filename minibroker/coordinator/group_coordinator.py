@@ -135,6 +135,7 @@ class GroupCoordinator:
         """Delete a group and its offsets. Raises GroupIdNotFound, NonEmptyGroup and what `check_available` raises."""
         self.check_available(group_id)
         self.append(self.machine.delete_group(group_id))
+        self._watch(group_id)
 
     # What is there --------------------------------------------------------------------------------------------------
 
@@ -294,7 +295,9 @@ class GroupCoordinator:
 
     def _watch(self, group_id: str) -> None:
         group = self.machine.live.get(group_id)
-        if group is not None and group.wake_ms is not None:
+        if group is None or group.wake_ms is None:
+            self._deadlines.forget(group_id)
+        else:
             self._deadlines.watch(group_id, group.wake_ms)
 
 
