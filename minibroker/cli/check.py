@@ -16,7 +16,7 @@ from minibroker.cli.progress import Meter
 from minibroker.cli.tables import show, show_json
 from minibroker.cli.words import counted, readable_size
 from minibroker.storage.directory import FORMAT_VERSION
-from minibroker.storage.errors import DirectoryInUse, StorageError
+from minibroker.storage.errors import DirectoryInUse, MissingFile, StorageError
 from minibroker.storage.files import CLEAN_SHUTDOWN, FORMAT, LOCK
 from minibroker.storage.filesystem import FileSystem, OsFileSystem
 
@@ -80,8 +80,10 @@ def _headline(fs: FileSystem, directory: Path) -> str:
     try:
         content = orjson.loads(fs.read(f"{directory}/{FORMAT}"))
         version, cluster_id = content["format_version"], content["cluster_id"]
-    except StorageError:
+    except MissingFile:
         raise CommandError(f"expected a data directory, found no file {directory / FORMAT}") from None
+    except StorageError as error:
+        raise CommandError(str(error)) from None
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"data directory {directory}: its {FORMAT} file is damaged, the next start writes it anew"
     if version > FORMAT_VERSION:

@@ -17,6 +17,7 @@ from minibroker.storage.filesystem import File, FileSystem
 from minibroker.storage.integrity import Damage, Expectation, damage_at
 from minibroker.storage.log_checkpoint import LogCheckpoint, SegmentState
 from minibroker.storage.walk import BadBatch, walk_batches
+from minibroker.topics.names import CLUSTER_METADATA
 
 NO_END = 2**63 - 1
 
@@ -39,13 +40,15 @@ class PartitionReport:
     """Ranges of offsets that are lost. The broker answers for them with KAFKA_STORAGE_ERROR and serves the others."""
     missing_segments: list[int] = attrs.Factory(list)
     """Base offsets of segments that should be there."""
+    is_gone: bool = False
+    """The directory is missing."""
     remarks: list[str] = attrs.Factory(list)
     """What the next start will put in order by itself."""
 
     @property
     def is_damaged(self) -> bool:
         """Whether something acknowledged is lost."""
-        return bool(self.damages or self.missing_segments)
+        return bool(self.damages or self.missing_segments or self.is_gone)
 
     @property
     def verdict(self) -> str:
@@ -54,8 +57,12 @@ class PartitionReport:
 
     def explained(self) -> Iterator[str]:
         """Everything that is wrong, in words."""
+        if self.is_gone:
+            yield f"the directory is missing; unless the topic was just deleted, what was below offset {self.end} is lost"
+        served = "the broker answers for these with KAFKA_STORAGE_ERROR and serves everything else"
+        follows = "no broker starts" if self.partition.startswith(CLUSTER_METADATA) else served
         for damage in self.damages:
-            yield f"{damage}; the broker answers for these with KAFKA_STORAGE_ERROR and serves everything else"
+            yield f"{damage}; {follows}"
         for base in self.missing_segments:
             yield f"the segment that begins at offset {base} is missing; its offsets answer with KAFKA_STORAGE_ERROR"
         yield from self.remarks
@@ -64,9 +71,13 @@ class PartitionReport:
 def check_directory(fs: FileSystem, path: str, advance: Advance) -> Iterator[PartitionReport]:
     """One report per partition, in order of their names. Raises StorageError if files cannot be read."""
     checkpoint = CheckpointFile.load(fs, path)
-    for name in sorted(fs.list_directories(path)):
-        if parse_partition_name(name) is not None:
-            yield check_partition(fs, f"{path}/{name}", name, checkpoint.of(name), advance)
+    found = {name for name in fs.list_directories(path) if parse_partition_name(name) is not None}
+    for name in sorted(found | checkpoint.names()):
+        known = checkpoint.of(name)
+        if name in found:
+            yield check_partition(fs, f"{path}/{name}", name, known, advance)
+        elif known is not None and known.durable.offset:
+            yield PartitionReport(partition=name, begin=known.durable.offset, end=known.durable.offset, is_gone=True)
 
 
 def check_partition(

@@ -90,6 +90,10 @@ class CheckpointFile:
             return NEVER_CHECKPOINTED if self.is_whole else None
         return None if line == _DOUBT else LogCheckpoint.decode(line)
 
+    def names(self) -> set[str]:
+        """The directories of the logs that are known."""
+        return self._lines.keys() - {_DATE}
+
     @property
     def date_ms(self) -> int | None:
         """The date that the broker's clock had reached, at most a minute earlier; None if that is not known."""

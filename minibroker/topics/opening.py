@@ -45,7 +45,7 @@ from minibroker.topics.clock import Clock
 from minibroker.topics.flusher import Flusher
 from minibroker.topics.log_policy import batch_limits, log_settings
 from minibroker.topics.metadata import MetadataState
-from minibroker.topics.names import CLUSTER_METADATA
+from minibroker.topics.names import CLUSTER_METADATA, CONSUMER_OFFSETS
 from minibroker.topics.partition import Partition
 from minibroker.topics.syncer import InlineSyncer
 
@@ -77,6 +77,8 @@ class Data:
     catalog: Catalog = attrs.field(init=False)
     _recovered: list[Log] = attrs.field(init=False, factory=list)
     """Logs whose recovery is not durable yet."""
+    _ends: list[tuple[Log, int]] = attrs.field(init=False, factory=list)
+    """Logs whose directory is gone, and where they ended."""
 
     @property
     def fs(self) -> FileSystem:
@@ -93,7 +95,8 @@ class Data:
         self.directory.checkpoint.save(self.logs())
 
     def log_starts(self) -> Iterator[tuple[Log, int]]:
-        """What was deleted from partitions: of each the first offset that was not."""
+        """What was deleted from partitions, or lost with their directory: of each the first offset that was not."""
+        yield from self._ends
         for (topic_id, index), offset in self.catalog.state.log_starts.items():
             topic = self.catalog.topic_by_id(topic_id)
             if topic is not None and index < len(topic.partitions):
@@ -161,8 +164,23 @@ class Data:
             if found in {record.id for record in self.catalog.state.topics.values()}:
                 raise StorageError(f"{path} is another topic's: this file system ignores case")
             self._move_away(name, found)
-        self.directory.checkpoint.forget(name)  # of a directory that somebody has moved out
-        return Log.create(self.fs, path, policy, topic_id, now_ms)
+        known = self.directory.checkpoint.of(name)
+        self.directory.checkpoint.forget(name)
+        log = Log.create(self.fs, path, policy, topic_id, now_ms)
+        if known is not None and known.topic_id == topic_id and known.durable.offset:
+            self._miss(log, known.durable.offset)
+        return log
+
+    def _miss(self, log: Log, end_offset: int) -> None:
+        """Say that a directory is gone. What is written next goes on behind what was in it. Raises CorruptLog."""
+        topic = log.name.rpartition("-")[0]
+        if topic == CLUSTER_METADATA:
+            raise CorruptLog(f"{log.directory} is missing, which says what topics there are")
+        if topic == CONSUMER_OFFSETS:
+            logger.warning("%s is missing: its groups begin anew", log.directory)
+            return
+        logger.error("%s is missing: what it had below offset %d is lost", log.directory, end_offset)
+        self._ends.append((log, end_offset))
 
     def _flush_recovered(self) -> None:
         """Let go of the descriptors of what is recovered: there may be more logs than descriptors. Raises SyncFailed."""

@@ -1,16 +1,21 @@
 """`minibroker check`: what it says of whole, torn and damaged directories, without changing them."""
 
+import shutil
 import uuid
 from pathlib import Path
 
 import pytest
 
 from minibroker.cli import run
+from minibroker.cli.check import _headline
 from minibroker.cli.checking import PartitionReport, check_directory
+from minibroker.cli.problems import CommandError
 from minibroker.records.batch import assign, decode_header
 from minibroker.records.builder import BatchBuilder
 from minibroker.storage.directory import DataDirectory
+from minibroker.storage.errors import StorageError
 from minibroker.storage.filesystem import OsFileSystem
+from minibroker.storage.integrity import Damage
 from minibroker.storage.log import Log
 from minibroker.storage.settings import LogSettings
 
@@ -97,6 +102,36 @@ def test_a_lost_end_is_damage(directory: Path) -> None:
         assert [(damage.start_offset, damage.end_offset) for damage in check(directory).damages] == [(8, 10)]
     log_file(directory).unlink()
     assert check(directory).missing_segments == [0]
+
+
+def test_a_lost_directory_is_damage(directory: Path) -> None:
+    """What only the checkpoint knows was there."""
+    shutil.rmtree(directory / "orders-0")
+    report = check(directory)
+    assert report.is_damaged
+    assert "what was below offset 10 is lost" in "".join(report.explained())
+
+
+def test_damage_of_the_list_of_topics_is_told_from_others() -> None:
+    """With it no broker starts."""
+    damage = Damage(start_offset=0, end_offset=2, segment=0, position=0, end_position=95, reason="rot")
+    said = {
+        name: "".join(PartitionReport(partition=name, damages=[damage]).explained())
+        for name in ("__cluster_metadata-0", "orders-0")
+    }
+    assert "no broker starts" in said["__cluster_metadata-0"]
+    assert "serves everything else" in said["orders-0"]
+
+
+def test_a_directory_that_may_not_be_read(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says why, and not that nothing is there."""
+
+    def refuse(*_: object) -> bytes:
+        raise StorageError("cannot read format: Permission denied")
+
+    monkeypatch.setattr(OsFileSystem, "read", refuse)
+    with pytest.raises(CommandError, match="Permission denied"):
+        _headline(OsFileSystem(), directory)
 
 
 def test_without_a_checkpoint_only_what_nothing_good_follows_is_a_tail(directory: Path) -> None:

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from minibroker.protocol.errors import ErrorCode, KafkaStorageError
 from minibroker.server.maintenance import Maintenance
-from minibroker.storage.errors import StorageError, Unreadable
+from minibroker.storage.errors import CorruptLog, StorageError, Unreadable
 from minibroker.topics import opening
 from tests.coordinator.rig import EPOCH_MS, Rig, open_rig
 from tests.simulation.disk import Directory, Inode, SimulatedDisk, SimulatedFile
@@ -104,6 +104,41 @@ async def test_a_log_that_was_moved_out_begins_anew(autojump_clock: MockClock) -
             assert await rig.committed() == {("t", 0): count - 1}
             disk = rig.disk.restarted()
         disk.rename(f"/data/{name}", f"/data/moved{count}")
+
+
+async def test_a_lost_directory_gives_no_offset_out_again(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so, and what comes next goes on behind what was lost, also after another restart."""
+    async with open_rig() as rig:
+        await write(rig)
+        await Maintenance(rig.data).save_checkpoint()
+        disk = rig.disk.restarted()
+    disk.rename("/data/t-0", "/data/elsewhere")
+    for _ in range(2):
+        async with open_rig(disk) as rig:
+            log = rig.data.catalog.topics["t"].partitions[0].log
+            assert (log.log_start_offset, log.log_end_offset) == (3, 3)
+            disk = rig.disk.restarted()
+    async with open_rig(disk) as rig:
+        await write(rig)
+        assert counts(rig) == [3, 6, 6, 6]
+    assert caplog.text.count("/data/t-0 is missing: what it had below offset 3 is lost") == 1
+
+
+async def test_without_the_topics_nothing_starts(autojump_clock: MockClock) -> None:
+    """An empty list of them would have all directories set aside."""
+    async with open_rig() as rig:
+        await write(rig)
+        await Maintenance(rig.data).save_checkpoint()
+        disk = rig.disk.restarted()
+    disk.rename("/data/__cluster_metadata-0", "/data/elsewhere")
+    with pytest.raises(CorruptLog, match="says what topics there are"):
+        async with open_rig(disk):
+            pass
+    disk.rename("/data/elsewhere", "/data/__cluster_metadata-0")
+    async with open_rig(disk.restarted()) as rig:
+        assert counts(rig) == [3, 3, 3, 3]
 
 
 @attrs.define(eq=False, repr=False)
