@@ -27,6 +27,8 @@ SETTLED_PARTITIONS = 50
 """How many partitions a job looks at before it lets the traffic in."""
 SETTLED_PRODUCERS = 2_000
 """The same of producers that are written down: some milliseconds."""
+SETTLED_SEGMENTS = 500
+"""And of segments."""
 FASTEST_BYTES_PER_S = 1 << 30
 """As fast as producers may fill a disk: the free space is looked at again before the reserve can be used up."""
 CHECKPOINT_REST = 20.0
@@ -199,6 +201,7 @@ class Maintenance:
             if not partition.deleted:
                 work(partition)
                 done += len(partition.log.producer_state.entries) / SETTLED_PRODUCERS
+                done += len(partition.log.segments) / SETTLED_SEGMENTS
             done += 1 / SETTLED_PARTITIONS
             if done >= 1:
                 done = 0.0

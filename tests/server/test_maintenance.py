@@ -19,6 +19,7 @@ from minibroker.server.maintenance import (
     LONGEST_REST_S,
     SETTLED_PARTITIONS,
     SETTLED_PRODUCERS,
+    SETTLED_SEGMENTS,
     Maintenance,
 )
 from minibroker.storage.checkpoint import LEAST_RESERVE_BYTES, CheckpointFile, PendingCheckpoint
@@ -418,12 +419,16 @@ async def test_retention_that_fails_in_one_log_goes_on_in_the_others(
         assert caplog.text.count("retention of t-1 failed") == 2
 
 
-async def test_a_checkpoint_of_many_producers_lets_others_have_their_turn() -> None:
-    """What a partition costs depends on what it remembers: a few with thousands of producers are a turn each."""
+@pytest.mark.parametrize("many", ["producers", "segments"])
+async def test_a_checkpoint_of_large_partitions_lets_others_have_their_turn(many: str) -> None:
+    """What a partition costs depends on what it has: a few with thousands of producers, or segments, are a turn each."""
     async with open_rig() as rig:
         for partition in rig.data.catalog.create_topic("remembering", 10).partitions:
-            entries = dict.fromkeys(range(SETTLED_PRODUCERS), ProducerEntry(epoch=0, last_seen_ms=0))
-            partition.log.producer_state.entries.update(entries)
+            if many == "producers":
+                entries = dict.fromkeys(range(SETTLED_PRODUCERS), ProducerEntry(epoch=0, last_seen_ms=0))
+                partition.log.producer_state.entries.update(entries)
+            else:
+                partition.log.segments *= SETTLED_SEGMENTS
         turns = 0
 
         async def count_turns() -> None:
