@@ -22,6 +22,8 @@ STALL_MS: Final = 2_000
 TURNS: Final = 20
 """How often others have their turn between a deadline and what follows: a socket may wait for one of the first few,
 while a connection that was interrupted in its work takes it up again, and one turn reads some hundreds of sockets."""
+DUE_AT_ONCE: Final = 100
+"""So many deadlines are looked at before others have their turns again: some milliseconds."""
 SPARE_ENTRIES: Final = 100
 """So many entries that are of no use any more may be in the heap besides as many as are of use."""
 
@@ -92,8 +94,11 @@ class Deadlines:
             await self._earlier.wait()
 
     def _expire_due(self, now_ms: int) -> None:
+        """Expire the first of those whose deadlines have come: the others stay for the next time."""
         due = set()
-        while self._heap and self._heap[0][0] <= now_ms:
+        for _ in range(DUE_AT_ONCE):
+            if not self._heap or self._heap[0][0] > now_ms:
+                break
             deadline_ms, group_id = heapq.heappop(self._heap)
             if self._watched.get(group_id) == deadline_ms:  # else an earlier entry has spoken for this one
                 del self._watched[group_id]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import trio
 from trio.testing import MockClock
 
-from minibroker.coordinator.deadlines import SPARE_ENTRIES, Deadlines
+from minibroker.coordinator.deadlines import DUE_AT_ONCE, SPARE_ENTRIES, Deadlines
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from tests.coordinator.rig import joining, open_rig
@@ -36,3 +37,24 @@ def test_a_deadline_that_comes_nearer_leaves_nothing_behind() -> None:
         deadlines.watch("g", deadline_ms)
     assert len(deadlines._heap) <= SPARE_ENTRIES + 4
     assert {(7, "other"), (0, "g")} <= set(deadlines._heap)
+
+
+async def test_others_have_their_turn_while_many_deadlines_come(autojump_clock: MockClock) -> None:
+    """Of groups that all end in the same millisecond: each of them does, with no request waiting for all of them."""
+    turns = 0
+    expired: list[int] = []
+    deadlines = Deadlines(lambda: trio.current_time() + 1, lambda group_id, now_ms: expired.append(turns))
+    for number in range(5 * DUE_AT_ONCE):
+        deadlines.watch(f"{number}", 500)
+
+    async def others() -> None:
+        nonlocal turns
+        while len(expired) < 5 * DUE_AT_ONCE:
+            turns += 1
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(deadlines.run)
+        await others()
+        nursery.cancel_scope.cancel()
+    assert max(map(expired.count, expired)) <= DUE_AT_ONCE
