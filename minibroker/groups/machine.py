@@ -106,8 +106,8 @@ class GroupMachine:
         Raises InvalidGroupId, UnknownMemberId, GroupMaxSizeReached and what `requests.sync` raises.
         """
         group = self._live(group_id)
-        assigned_bytes = sum(map(len, assignments.values()))
-        self._check_room(group, assigned_bytes - sum(len(member.assignment) for member in group.members.values()))
+        assigned_bytes = sum(len(member.assignment) for member in group.members.values())
+        self._check_room(group, sum(map(len, assignments.values())) - assigned_bytes, assigned_bytes)
         requests.sync(group, caller, *protocol, assignments, waiter, now_ms, effects)
 
     def heartbeat(self, group_id: str, caller: Caller, now_ms: int) -> ErrorCode:
@@ -257,10 +257,10 @@ class GroupMachine:
         ):
             raise InvalidCommitOffsetSize("minibroker.groups.max.bytes allows no more committed offsets")
 
-    def _check_room(self, group: ClassicGroup, more_bytes: int) -> None:
+    def _check_room(self, group: ClassicGroup, more_bytes: int, assigned_bytes: int = 0) -> None:
         """Raise GroupMaxSizeReached if there is no memory for what a group would take in addition."""
         if more_bytes > 0 and (
-            group.size_bytes + more_bytes > self.settings.minibroker_group_max_bytes
+            group.size_bytes + assigned_bytes + more_bytes > self.settings.minibroker_group_max_bytes
             or self.size_bytes + more_bytes > self.settings.minibroker_groups_max_bytes
         ):
             raise GroupMaxSizeReached(f"group {group.group_id} wants {more_bytes} bytes more than it may have")

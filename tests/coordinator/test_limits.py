@@ -75,20 +75,28 @@ async def test_member_ids_are_not_given_out_without_end(autojump_clock: trio.tes
 
 
 async def test_a_leader_assigns_a_bounded_amount(autojump_clock: trio.testing.MockClock) -> None:
-    """It hears that the group is too large; it may try again with less."""
+    """It hears that the group is too large, also if it comes to that step by step; it may try again with less."""
     async with open_rig(minibroker_group_max_bytes=MUCH) as rig:
         joined = await rig.join()
-        request = SyncGroupRequest(
-            group_id="g",
-            generation_id=joined.generation_id,
-            member_id=joined.member_id,
-            protocol_type=joined.protocol_type,
-            protocol_name=joined.protocol_name,
-            assignments=[SyncGroupRequestAssignment(member_id=joined.member_id, assignment=bytes(MUCH))],
-        )
-        assert (await rig.call(request, 5)).error_code == FULL
-        assert (await rig.sync(joined)).error_code == ErrorCode.NONE
+        assert await assign(rig, joined, MUCH) == FULL
+        for part in (0.4, 0.9):
+            assert await assign(rig, joined, int(part * MUCH)) == ErrorCode.NONE
+            joined = await rig.join(joined.member_id)
+        assert await assign(rig, joined, int(1.3 * MUCH)) == FULL
+        assert await assign(rig, joined, int(0.9 * MUCH)) == ErrorCode.NONE
         await works(rig, joined, 1)
+
+
+async def assign(rig: Rig, joined: Any, size: int) -> int:
+    request = SyncGroupRequest(
+        group_id="g",
+        generation_id=joined.generation_id,
+        member_id=joined.member_id,
+        protocol_type=joined.protocol_type,
+        protocol_name=joined.protocol_name,
+        assignments=[SyncGroupRequestAssignment(member_id=joined.member_id, assignment=bytes(size))],
+    )
+    return int((await rig.call(request, 5)).error_code)
 
 
 async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testing.MockClock) -> None:
