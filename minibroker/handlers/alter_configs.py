@@ -7,7 +7,7 @@ A resource or a setting that is named twice is refused. Left out: loggers, as on
 from __future__ import annotations
 
 from minibroker.handlers.config_resources import alter_each, find_resource
-from minibroker.handlers.context import AfterFlush, RequestContext, Services
+from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.protocol.errors import InvalidRequest
 from minibroker.protocol.messages.alter_configs import (
     AlterConfigsRequest,
@@ -16,10 +16,9 @@ from minibroker.protocol.messages.alter_configs import (
 )
 
 
-def handle(request: AlterConfigsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: AlterConfigsRequest, context: RequestContext) -> Reply:
     """Change every resource, or say whether it could be changed."""
-    responses = alter_each(request, context.services, _replace)
-    return AfterFlush(AlterConfigsResponse(responses=responses), context.services.catalog.flush_ticket())
+    return alter_each(request, context.services, _replace, AlterConfigsResponse)
 
 
 def _replace(resource: AlterConfigsResource, services: Services, validate_only: bool) -> None:

@@ -18,13 +18,15 @@ from minibroker.config.layers import ConfigSource
 from minibroker.config.setting import Setting, to_text
 from minibroker.config.settings import broker_settings
 from minibroker.config.topic_settings import topic_settings
-from minibroker.handlers.context import Services
+from minibroker.handlers.context import AfterFlush, Reply, Services
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import InvalidRequest, KafkaError
 from minibroker.protocol.messages.alter_configs import AlterConfigsRequest, AlterConfigsResourceResponse
 from minibroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
 from minibroker.topics.catalog import Catalog
 from minibroker.topics.names import check_topic_name
 
+STEPS_PER_RESOURCE = 30
 EVERY_BROKER = ""
 """The resource name that means the defaults of all brokers."""
 
@@ -129,13 +131,27 @@ def alter_each(
     request: AlterConfigsRequest | IncrementalAlterConfigsRequest,
     services: Services,
     alter: Callable[[Any, Services, bool], None],
-) -> list[AlterConfigsResourceResponse]:
+    response: Callable[..., Any],
+) -> Reply:
     """Do `alter(resource, services, validate_only)` for each resource: what became of each, in the order of the request.
 
     One that is named twice is refused.
     """
+    responses: list[AlterConfigsResourceResponse] = []
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response(responses=responses), services.catalog.flush_ticket())
+
+    return in_turns(_alter_each(request, services, alter, responses), reply, services)
+
+
+def _alter_each(
+    request: AlterConfigsRequest | IncrementalAlterConfigsRequest,
+    services: Services,
+    alter: Callable[[Any, Services, bool], None],
+    responses: list[AlterConfigsResourceResponse],
+) -> Steps:
     named = Counter((resource.resource_type, resource.resource_name) for resource in request.resources)
-    responses = []
     for resource in request.resources:
         response = AlterConfigsResourceResponse(
             resource_type=resource.resource_type, resource_name=resource.resource_name
@@ -147,4 +163,4 @@ def alter_each(
         except KafkaError as error:
             response.error_code, response.error_message = error.code, error.message
         responses.append(response)
-    return responses
+        yield STEPS_PER_RESOURCE

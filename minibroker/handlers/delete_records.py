@@ -11,7 +11,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import InvalidTopicException, KafkaError, OffsetOutOfRange, PolicyViolation
 from minibroker.protocol.messages.delete_records import (
     DeleteRecordsPartitionResult,
@@ -23,6 +27,7 @@ from minibroker.topics.partition import Partition
 
 HIGH_WATERMARK = -1
 NO_WATERMARK = -1
+STEPS_PER_PARTITION = 10
 Wanted = dict[str, dict[int, int]]
 """Offsets by topic and partition."""
 
@@ -52,19 +57,27 @@ def _flush_needed(wanted: Wanted, services: Services) -> int:
     return max(tickets)
 
 
-async def _flush_first(wanted: Wanted, services: Services, ticket: int) -> AfterFlush:
+async def _flush_first(wanted: Wanted, services: Services, ticket: int) -> Any | AfterFlush:
     await services.flusher.wait_durable(ticket)
-    return _delete_all(wanted, services)
+    reply = _delete_all(wanted, services)
+    return await reply if isinstance(reply, Coroutine) else reply
 
 
-def _delete_all(wanted: Wanted, services: Services) -> AfterFlush:
-    topics = [
-        DeleteRecordsTopicResult(
-            name=topic, partitions=[_delete(topic, index, offset, services) for index, offset in offsets.items()]
-        )
-        for topic, offsets in wanted.items()
-    ]
-    return AfterFlush(DeleteRecordsResponse(topics=topics), services.catalog.flush_ticket())
+def _delete_all(wanted: Wanted, services: Services) -> Reply:
+    topics: list[DeleteRecordsTopicResult] = []
+
+    def reply() -> AfterFlush:
+        return AfterFlush(DeleteRecordsResponse(topics=topics), services.catalog.flush_ticket())
+
+    return in_turns(_delete_each(wanted, services, topics), reply, services)
+
+
+def _delete_each(wanted: Wanted, services: Services, topics: list[DeleteRecordsTopicResult]) -> Steps:
+    for topic, offsets in wanted.items():
+        topics.append(DeleteRecordsTopicResult(name=topic))
+        for index, offset in offsets.items():
+            topics[-1].partitions.append(_delete(topic, index, offset, services))
+            yield STEPS_PER_PARTITION
 
 
 def _delete(topic: str, index: int, offset: int, services: Services) -> DeleteRecordsPartitionResult:

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import (
     InvalidRequest,
     KafkaError,
@@ -29,15 +30,28 @@ from minibroker.topics.catalog import Catalog
 from minibroker.topics.names import CLUSTER_METADATA
 
 NO_ID = UUID(int=0)
+STEPS_PER_TOPIC = 20
 
 
-def handle(request: DeleteTopicsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: DeleteTopicsRequest, context: RequestContext) -> Reply:
     """Delete every topic that is named once."""
     services = context.services
-    catalog = services.catalog
     states = request.topics if context.version >= 6 else [DeleteTopicState(name=name) for name in request.topic_names]
-    doubtful = _named_twice(states, catalog)
     results: dict[tuple[str | None, UUID], DeletableTopicResult] = {}
+
+    def reply() -> AfterFlush:
+        return AfterFlush(DeleteTopicsResponse(responses=list(results.values())), services.catalog.flush_ticket())
+
+    return in_turns(_delete_each(states, context, results), reply, services)
+
+
+def _delete_each(
+    states: list[DeleteTopicState],
+    context: RequestContext,
+    results: dict[tuple[str | None, UUID], DeletableTopicResult],
+) -> Steps:
+    services, catalog = context.services, context.services.catalog
+    doubtful = _named_twice(states, catalog)
     for state in states:
         try:
             if not services.settings.delete_topic_enable:
@@ -53,7 +67,7 @@ def handle(request: DeleteTopicsRequest, context: RequestContext) -> AfterFlush:
                 error_message=error.message,
             )
         results[state.name, state.topic_id] = result
-    return AfterFlush(DeleteTopicsResponse(responses=list(results.values())), catalog.flush_ticket())
+        yield STEPS_PER_TOPIC
 
 
 def _identity(state: DeleteTopicState, catalog: Catalog) -> UUID | str:

@@ -22,7 +22,7 @@ from minibroker.handlers.config_resources import (
     check_broker_name,
     find_resource,
 )
-from minibroker.handlers.context import AfterFlush, RequestContext, Services
+from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.protocol.errors import InvalidConfig, InvalidRequest
 from minibroker.protocol.messages.incremental_alter_configs import (
     AlterableConfig,
@@ -41,10 +41,9 @@ class Operation(IntEnum):
     SUBTRACT = 3
 
 
-def handle(request: IncrementalAlterConfigsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: IncrementalAlterConfigsRequest, context: RequestContext) -> Reply:
     """Change every resource, or say whether it could be changed."""
-    responses = alter_each(request, context.services, _change)
-    return AfterFlush(IncrementalAlterConfigsResponse(responses=responses), context.services.catalog.flush_ticket())
+    return alter_each(request, context.services, _change, IncrementalAlterConfigsResponse)
 
 
 def _change(resource: AlterConfigsResource, services: Services, validate_only: bool) -> None:

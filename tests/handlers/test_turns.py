@@ -15,12 +15,23 @@ from minibroker.config.settings import BrokerSettings
 from minibroker.handlers.context import Services
 from minibroker.handlers.turns import LEAST_ROOM_BYTES, TURN_STEPS, Steps, in_turns
 from minibroker.protocol.errors import ErrorCode
+from minibroker.protocol.messages.delete_records import (
+    DeleteRecordsPartition,
+    DeleteRecordsRequest,
+    DeleteRecordsTopic,
+)
+from minibroker.protocol.messages.delete_topics import DeleteTopicsRequest, DeleteTopicState
 from minibroker.protocol.messages.describe_configs import (
     DescribeConfigsRequest,
     DescribeConfigsResource,
 )
 from minibroker.protocol.messages.describe_groups import DescribeGroupsRequest
 from minibroker.protocol.messages.describe_log_dirs import DescribableLogDirTopic, DescribeLogDirsRequest
+from minibroker.protocol.messages.incremental_alter_configs import (
+    AlterableConfig,
+    AlterConfigsResource,
+    IncrementalAlterConfigsRequest,
+)
 from minibroker.protocol.messages.join_group import JoinGroupRequestProtocol
 from minibroker.protocol.messages.metadata import MetadataRequest, MetadataRequestTopic
 from minibroker.protocol.messages.offset_fetch import (
@@ -241,6 +252,30 @@ async def test_topics_made_on_demand_let_others_in(bench: HandlerBench) -> None:
     request = MetadataRequest(topics=[MetadataRequestTopic(name=f"t{index}") for index in range(50)])
     assert await rests_of(bench.start(request, 12)) >= 4
     assert len([name for name in bench.services.catalog.topics if name.startswith("t")]) == 50
+
+
+async def test_changes_to_many_topics_let_others_in(bench: HandlerBench) -> None:
+    """To their settings, their records, and their being there: each is a step, and all are made in the end."""
+    names = [f"t{index}" for index in range(TURN_STEPS // 5)]
+    for name in names:
+        bench.services.catalog.create_topic(name, 2)
+    await bench.services.flusher.drain()
+    topics = bench.services.catalog.topics
+
+    config = AlterableConfig(name="retention.ms", config_operation=0, value="1000000")
+    resources = [AlterConfigsResource(resource_type=TOPIC, resource_name=name, configs=[config]) for name in names]
+    assert await rests_of(bench.start(IncrementalAlterConfigsRequest(resources=resources), 1)) >= 4
+    assert all(topics[name].configs for name in names)
+
+    parts = [DeleteRecordsPartition(partition_index=index, offset=-1) for index in range(2)]
+    request = DeleteRecordsRequest(topics=[DeleteRecordsTopic(name=name, partitions=parts) for name in names])
+    assert await rests_of(bench.start(request, 2)) >= 2
+    (told, *_) = (await bench.ask(request, 2)).topics
+    assert [(part.partition_index, part.error_code) for part in told.partitions] == [(0, 0), (1, 0)]
+
+    deletion = DeleteTopicsRequest(topics=[DeleteTopicState(name=name) for name in names])
+    assert await rests_of(bench.start(deletion, 6)) >= 2
+    assert not any(name in topics for name in names)
 
 
 async def test_a_group_may_commit_while_its_offsets_are_fetched(autojump_clock: MockClock) -> None:
