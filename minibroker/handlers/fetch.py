@@ -26,6 +26,7 @@ from minibroker.protocol.errors import (
     FetchSessionIdNotFound,
     InvalidRequest,
     KafkaError,
+    KafkaStorageError,
     OffsetOutOfRange,
     UnknownTopicId,
 )
@@ -37,6 +38,7 @@ from minibroker.protocol.messages.fetch import (
     FetchTopic,
     PartitionData,
 )
+from minibroker.storage.errors import StorageError
 from minibroker.storage.reading import FileSlice
 from minibroker.topics.partition import Partition
 
@@ -82,6 +84,8 @@ class _Fetch:
     services: Services
     unchecked: list[tuple[Partition, FileSlice]] = attrs.field(factory=list)
     """What the last read found and nobody has verified since the broker started: it must not be sent yet."""
+    _unreadable: dict[Partition, tuple[int, KafkaError]] = attrs.field(factory=dict)
+    """How much is still to be tried where the disk did not give more, and what it said."""
     _event: trio.Event = attrs.field(factory=trio.Event)
     _moved: set[int] = attrs.field(factory=set)
     """Which of the partitions have moved since they were last read, by their place in the request."""
@@ -165,11 +169,17 @@ class _Fetch:
         return total >= self.request.min_bytes
 
     async def _read_checked(self) -> tuple[FetchResponse, bool]:
-        """Read, verify what has not been verified yet, and read again: what is damaged shows as an error then."""
+        """Read, verify what has not been verified yet, and read again: what is damaged shows as an error then.
+
+        Of what cannot be read at all half as much is tried, until that is what lies before the bad sector, or one batch.
+        """
         response, done = self.read()
         while self.unchecked:
             for partition, part in self.unchecked:
-                await partition.check(part)
+                try:
+                    await partition.check(part)
+                except StorageError as error:
+                    self._unreadable[partition] = part.size_bytes // 2, KafkaStorageError(f"{partition}: {error}")
             response, done = self.read()
         return response, done
 
@@ -207,7 +217,10 @@ class _Fetch:
             )
         records = None
         if first or left > 0:
-            records = partition.read(offset, max(0, min(left, wanted.partition_max_bytes)), at_least_one=first)
+            most, error = self._unreadable.get(partition, (left, None))
+            records = partition.read(offset, max(0, min(left, wanted.partition_max_bytes, most)), at_least_one=first)
+            if error is not None and (records is None or records.size_bytes > most):
+                raise error
             if records is not None and not records.checked:
                 self.unchecked.append((partition, records))
         return PartitionData(

@@ -14,6 +14,7 @@ import attrs
 import trio
 
 from minibroker.server.transport import IOV_MAX, Buffer, Transport
+from minibroker.storage.errors import StorageError
 from minibroker.storage.reading import FileSlice
 
 CHUNK_BYTES = 1 << 20
@@ -85,7 +86,11 @@ class Outbox:
             assert isinstance(part, FileSlice)
             position, size = self._next_chunk(part)
             await self._wait_for_disk()
-            await trio.to_thread.run_sync(part.file.pread, size, position)
+            try:
+                await trio.to_thread.run_sync(part.file.pread, size, position)
+            except StorageError:
+                part.segment.checked.clear()  # a peer that asks again is told of which partition it is
+                raise
             self._warm_end = position + size
             self._cold = False
         elif self._yielding:

@@ -10,6 +10,7 @@ import attrs
 
 from minibroker.protocol.errors import CorruptMessage
 from minibroker.records.batch import HEADER_BYTES, BatchHeader, decode_header, verify_crc
+from minibroker.storage.errors import StorageError
 from minibroker.storage.filesystem import File
 
 CHUNK_BYTES = 1_048_576
@@ -31,20 +32,22 @@ class BadBatch(Exception):
 def walk_batches(file: File, position: int, end_position: int) -> Iterator[tuple[int, BatchHeader, memoryview]]:
     """Yield (position, header, whole batch) with good CRCs. The views hold one chunk of the file alive.
 
-    Raises BadBatch at the first one that is damaged or does not end by `end_position`.
+    Raises BadBatch at the first one that is damaged or does not end by `end_position`, StorageError at the first one that
+    cannot be read.
     """
-    chunk, chunk_position = memoryview(b""), position
+    chunk, chunk_position, chunk_bytes = memoryview(b""), position, CHUNK_BYTES
     while position < end_position:
         at = position - chunk_position
         if len(chunk) - at < HEADER_BYTES:
-            chunk, chunk_position, at = _read(file, position, end_position, CHUNK_BYTES), position, 0
+            chunk = _read_ahead(file, position, end_position, chunk_bytes, HEADER_BYTES)
+            chunk_position, at, chunk_bytes = position, 0, min(len(chunk), CHUNK_BYTES)
         header = _decode(chunk, at, position)
         size = header.batch_length + 12
         if size > end_position - position:
             raise BadBatch(position, f"a batch of {size} bytes where {end_position - position} are left")
         if at + size > len(chunk):
-            chunk = _read(file, position, end_position, max(size, CHUNK_BYTES))
-            chunk_position, at = position, 0
+            chunk = _read_ahead(file, position, end_position, chunk_bytes, size)
+            chunk_position, at, chunk_bytes = position, 0, min(len(chunk), CHUNK_BYTES)
         batch = chunk[at : at + size]
         try:
             verify_crc(batch)
@@ -78,6 +81,14 @@ def _decode(chunk: memoryview, at: int, position: int) -> BatchHeader:
     if header.last_offset_delta < 0 or header.base_offset < 0:
         raise BadBatch(position, f"base offset {header.base_offset}, last offset delta {header.last_offset_delta}")
     return header
+
+
+def _read_ahead(file: File, position: int, end_position: int, size: int, needed: int) -> memoryview:
+    """More than is needed, unless that cannot be read: a bad sector hides no batch before it."""
+    try:
+        return _read(file, position, end_position, max(size, needed))
+    except StorageError:
+        return _read(file, position, end_position, needed)
 
 
 def _read(file: File, position: int, end_position: int, size: int) -> memoryview:

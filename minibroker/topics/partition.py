@@ -186,7 +186,7 @@ class Partition:
     async def check(self, part: FileSlice) -> None:
         """Verify the CRCs of a slice in a worker thread, which also brings it into the page cache.
 
-        Whoever reads again gets it as checked, or the error of what was found to be damaged.
+        Whoever reads again gets it as checked, or the error of what was found to be damaged. Raises StorageError.
         """
         damage = await trio.to_thread.run_sync(part.find_damage)
         self.log.finish_check(part, damage)

@@ -12,8 +12,12 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
+from minibroker.records.batch import iter_batches
+from minibroker.storage.errors import StorageError
+from minibroker.storage.scrub import forget_checks
 from minibroker.topics.partition import Partition
 from tests.handlers.harness import HandlerBench
+from tests.simulation.disk import SimulatedFile
 
 PARTITIONS = 50
 VERSION = 11
@@ -121,3 +125,38 @@ async def test_the_end_of_the_broker_ends_the_wait(autojump_clock: MockClock, be
         await wait_all_tasks_blocked()
         assert poll.response is not None
         assert list(sizes(poll.response)) == [4]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_a_bad_sector_refuses_what_it_holds(
+    bench: HandlerBench, monkeypatch: pytest.MonkeyPatch, order: tuple[int, int]
+) -> None:
+    """Other partitions are read, and so is what lies well before it in its own."""
+    await bench.create("t", 2)
+    for _ in range(400):
+        await bench.append("t", 1, partition=0)
+    await bench.append("t", 1, partition=1)
+    log = bench.services.catalog.partition("t", 0).log
+    forget_checks(log)
+    pread, sector = SimulatedFile.pread, log.size_bytes * 3 // 4
+
+    def failing(file: SimulatedFile, size: int, position: int) -> bytes:
+        if file is log.active.file() and position <= sector < position + size:
+            raise StorageError("Input/output error")
+        return pread(file, size, position)
+
+    monkeypatch.setattr(SimulatedFile, "pread", failing)
+    offset, refused = 0, False
+    while not refused:
+        wanted = [
+            FetchPartition(partition=index, fetch_offset=offset * (not index), partition_max_bytes=1 << 20)
+            for index in order
+        ]
+        asked = FetchRequest(min_bytes=1, max_wait_ms=0, topics=[FetchTopic(topic="t", partitions=wanted)])
+        reply = bench.start(asked, VERSION)
+        response = await reply if isinstance(reply, Coroutine) else reply
+        assert sizes(response)[1]
+        (data,) = [found for found in response.responses[0].partitions if not found.partition_index]
+        refused = data.error_code == ErrorCode.KAFKA_STORAGE_ERROR
+        offset += sum(1 for _ in iter_batches(memoryview(data.records.read()))) if data.records else 0
+    assert 200 < offset <= 300
