@@ -82,6 +82,8 @@ class TopicReuser(Administrator):
         while True:
             for name in sorted(self.doubted):
                 await self._settle(link, name)
+                if topics[name]:
+                    await self._read_commit(link, name)
             name, action = rng.choice(self.names), rng.random()
             if action < 0.1:
                 await self._delete_records(link)
