@@ -12,8 +12,10 @@ hears COORDINATOR_NOT_AVAILABLE and tries again.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Final
 
 import attrs
 import trio
@@ -38,6 +40,13 @@ from minibroker.topics.partition import Partition
 
 logger = logging.getLogger(__name__)
 
+STEPS_PER_RECORD: Final = 2
+"""What deleting an offset costs."""
+
+Deletion = tuple[str, Callable[[], None]]
+"""The name of a topic, and what is to be called when nothing of it is left."""
+Deletions = tuple[trio.MemorySendChannel[Deletion], trio.MemoryReceiveChannel[Deletion]]
+
 
 @attrs.define(eq=False, kw_only=True)
 class GroupCoordinator:
@@ -54,6 +63,8 @@ class GroupCoordinator:
     """What the groups of a partition raise that is not, or cannot be, loaded."""
     _undeleted: bool = attrs.field(default=False, init=False)
     """Whether there are offsets of deleted topics whose tombstones could not be written."""
+    _deletions: Deletions = attrs.field(factory=lambda: trio.open_memory_channel[Deletion](math.inf), init=False)
+    """Of topics with offsets: one after the other, with turns for others between."""
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -131,11 +142,19 @@ class GroupCoordinator:
             for record in records:
                 self.machine.replay(record)
 
-    def delete_group(self, group_id: str) -> None:
-        """Delete a group and its offsets. Raises GroupIdNotFound, NonEmptyGroup and what `check_available` raises."""
-        self.check_available(group_id)
-        self.append(self.machine.delete_group(group_id))
-        self._watch(group_id)
+    def deleting_group(self, group_id: str) -> Iterator[int]:
+        """Delete a group and its offsets, in steps of which the last one deletes the group; before each, say its cost.
+
+        Raises GroupIdNotFound, NonEmptyGroup and what `check_available` raises, also when others had their turn: a member
+        that joins between two steps finds what the steps before have left, as if single offsets had been deleted.
+        """
+        count = sum(map(len, self.machine.image.offsets_of(group_id).values()))
+        # The last step takes all there is, or whoever goes on committing would keep it from ending.
+        for at_most in [*[RECORDS_PER_TURN] * (count // RECORDS_PER_TURN), None]:
+            yield STEPS_PER_RECORD * (1 + min(count, RECORDS_PER_TURN))
+            self.check_available(group_id)
+            self.append(list(islice(self.machine.delete_group(group_id), at_most)))
+            self._watch(group_id)
 
     # What is there --------------------------------------------------------------------------------------------------
 
@@ -168,6 +187,7 @@ class GroupCoordinator:
         """Load all groups, and keep their deadlines for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._deadlines.run)
+            nursery.start_soon(self._run_deletions)
             for index in list(self._not_loaded):
                 await self._load(index, self.topic.partitions()[index])
             await self._run_expiry()  # not before: of a group that is half loaded the members may be missing
@@ -246,8 +266,21 @@ class GroupCoordinator:
                 await trio.lowlevel.checkpoint()
         self._append_or_log(tombstones)
 
-    def _delete_offsets_of(self, topic: Topic) -> None:
-        self._undeleted |= not self._append_or_log(topic_tombstones(self.machine.image, topic.name))
+    def _delete_offsets_of(self, topic: Topic, release: Callable[[], None]) -> None:
+        """See that they are deleted. Until `release` they are hidden, and there is no namesake to commit others."""
+        if topic.name in self.machine.image.committers:
+            self._deletions[0].send_nowait((topic.name, release))
+        else:
+            release()
+
+    async def _run_deletions(self) -> None:
+        async for name, release in self._deletions[1]:
+            while tombstones := list(islice(topic_tombstones(self.machine.image, name), RECORDS_PER_TURN)):
+                if not self._append_or_log(tombstones):
+                    self._undeleted = True
+                    break
+                await trio.lowlevel.checkpoint()
+            release()
 
     def _append_or_log(self, records: Iterable[GroupsRecord]) -> bool:
         """Write what may be of any groups, and whether all was: one partition that cannot be written holds up no other."""

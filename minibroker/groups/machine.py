@@ -11,7 +11,7 @@ Between two decisions, image and live groups agree on every group's generation, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -159,8 +159,8 @@ class GroupMachine:
             error = GroupIdNotFound if version >= GROUP_NOT_FOUND_FROM else IllegalGeneration
             raise error(f"there is no group {group_id}")
 
-    def delete_group(self, group_id: str) -> Sequence[GroupsRecord]:
-        """The records that delete a group. Raises GroupIdNotFound, NonEmptyGroup."""
+    def delete_group(self, group_id: str) -> Iterator[GroupsRecord]:
+        """The records that delete a group, the one of its own last. Raises GroupIdNotFound, NonEmptyGroup."""
         self._check_exists(group_id)
         if self.state_of(group_id) is not State.EMPTY:
             raise NonEmptyGroup(f"group {group_id} has members")

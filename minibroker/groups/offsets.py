@@ -9,7 +9,7 @@ Source: Apache Kafka, OffsetMetadataManager, ClassicGroup.offsetExpirationCondit
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from minibroker.config.group_settings import GroupSettings
@@ -91,23 +91,19 @@ def expired_offsets(
     return tombstones
 
 
-def group_tombstones(image: Image, group_id: str) -> list[GroupsRecord]:
-    """All that deletes the group."""
-    tombstones: list[GroupsRecord] = [
-        OffsetRecord(group_id, topic, partition, None)
-        for topic, partitions in image.offsets_of(group_id).items()
-        for partition in partitions
-    ]
-    return [*tombstones, GroupRecord(group_id, None)]
+def group_tombstones(image: Image, group_id: str) -> Iterator[GroupsRecord]:
+    """All that deletes the group, itself last."""
+    for topic, partitions in image.offsets_of(group_id).items():
+        for partition in partitions:
+            yield OffsetRecord(group_id, topic, partition, None)
+    yield GroupRecord(group_id, None)
 
 
-def topic_tombstones(image: Image, topic: str) -> list[GroupsRecord]:
+def topic_tombstones(image: Image, topic: str) -> Iterator[GroupsRecord]:
     """All that deletes what any group has committed for `topic`."""
-    return [
-        OffsetRecord(group_id, topic, partition, None)
-        for group_id in image.committers.get(topic, ())
-        for partition in image.offsets[group_id][topic]
-    ]
+    for group_id in image.committers.get(topic, ()):
+        for partition in image.offsets[group_id][topic]:
+            yield OffsetRecord(group_id, topic, partition, None)
 
 
 def offset_tombstones(image: Image, group_id: str, topic: str, partitions: Iterable[int]) -> list[GroupsRecord]:

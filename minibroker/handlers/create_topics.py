@@ -44,14 +44,12 @@ DEFAULT = -1
 
 def handle(request: CreateTopicsRequest, context: RequestContext) -> Reply:
     """Make every topic, or say whether it could be made."""
-    leaving = context.services.catalog.leaving
-    wait = any(topic.name in leaving for topic in request.topics)
+    wait = not context.services.catalog.leaving.isdisjoint(topic.name for topic in request.topics)
     return _make_all_later(request, context) if wait else _make_all(request, context)
 
 
 async def _make_all_later(request: CreateTopicsRequest, context: RequestContext) -> Any | AfterFlush:
-    services = context.services
-    await services.flusher.wait_durable(services.catalog.flush_ticket())
+    await context.services.catalog.wait_left([topic.name for topic in request.topics])
     reply = _make_all(request, context)
     return await reply if isinstance(reply, Coroutine) else reply
 

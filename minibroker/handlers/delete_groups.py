@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.coordinator.group_coordinator import GroupCoordinator
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.delete_groups import (
     DeletableGroupResult,
@@ -11,15 +13,22 @@ from minibroker.protocol.messages.delete_groups import (
 )
 
 
-def handle(request: DeleteGroupsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: DeleteGroupsRequest, context: RequestContext) -> Reply:
     """Delete the groups that can be deleted. A group that is named twice is deleted, and told of, once."""
-    coordinator = context.services.coordinator
+    services = context.services
     response = DeleteGroupsResponse()
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response, services.coordinator.topic.last_ticket())
+
+    return in_turns(_delete_all(request, response, services.coordinator), reply, services, services.long_answers)
+
+
+def _delete_all(request: DeleteGroupsRequest, response: DeleteGroupsResponse, coordinator: GroupCoordinator) -> Steps:
     for group_id in dict.fromkeys(request.groups_names):
         code = ErrorCode.NONE
         try:
-            coordinator.delete_group(group_id)
+            yield from coordinator.deleting_group(group_id)
         except KafkaError as error:
             code = error.code
         response.results.append(DeletableGroupResult(group_id=group_id, error_code=code))
-    return AfterFlush(response, coordinator.topic.last_ticket())

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
 import attrs
+import trio
 
 from minibroker.config.errors import ConfigError
 from minibroker.config.layers import LayeredSettings
@@ -88,6 +89,9 @@ class Topic:
 OpenPartition = Callable[[str, UUID, int, TopicSettings, BrokerSettings], Partition]
 """(topic, topic id, index, settings, the broker's settings) -> its partition, made if it is not there."""
 
+DeletionListener = Callable[[Topic, Callable[[], None]], None]
+"""(topic, release) -> calls `release`, then or later, when the name may be used again."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Catalog:
@@ -112,14 +116,16 @@ class Catalog:
     topics: dict[str, Topic] = attrs.field(factory=dict)
     """All topics that clients can name, `__cluster_metadata` included."""
     leaving: set[str] = attrs.field(factory=set)
-    """Names of topics whose deletion is not durable yet: a power cut may bring them back, so their directories stay."""
+    """Names of topics whose deletion is not durable yet: a power cut may bring them back, so their directories stay.
+    And of those of which the listener has not said yet that the name may be used again."""
     removals: list[str] = attrs.field(factory=list)
     """Directories that are still to be removed: as long as they are there, they count as partitions."""
     _by_id: dict[UUID, Topic] = attrs.field(factory=dict)
     _by_collision_key: dict[str, str] = attrs.field(factory=dict)
     _partition_count: int = 0
     """Of all topics, of those that are leaving, and of those that are being made."""
-    _deletion_listeners: list[Callable[[Topic], None]] = attrs.field(factory=list)
+    _left: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    _deletion_listener: DeletionListener = lambda topic, release: release()
 
     @property
     def settings(self) -> BrokerSettings:
@@ -332,15 +338,22 @@ class Catalog:
         logger.info("deleted topic %s", name)
 
     def _finish_deletion(self, topic: Topic) -> None:
-        for listener in self._deletion_listeners:
-            listener(topic)
-        self.leaving.remove(topic.name)
         self.remove_topic(topic)
         self._partition_count -= len(topic.partitions)
+        self._deletion_listener(topic, partial(self._release, topic.name))
 
-    def on_topic_deleted(self, listener: Callable[[Topic], None]) -> None:
-        """Call `listener` with every topic that is deleted from now on, once that is durable."""
-        self._deletion_listeners.append(listener)
+    def _release(self, name: str) -> None:
+        self.leaving.remove(name)
+        self._left.unpark_all()
+
+    def on_topic_deleted(self, listener: DeletionListener) -> None:
+        """Call `listener`, and no other, with every topic that is deleted from now on, once that is durable."""
+        self._deletion_listener = listener
+
+    async def wait_left(self, names: Collection[str]) -> None:
+        """Return once none of `names` is that of a topic that is leaving."""
+        while not self.leaving.isdisjoint(names):
+            await self._left.park()
 
     def delete_records(self, partition: Partition, before_offset: int) -> None:
         """Hide the records of a partition below an offset, for good. Raises OffsetOutOfRange, KafkaStorageError."""

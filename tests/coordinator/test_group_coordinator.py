@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -14,8 +16,10 @@ from minibroker.coordinator import group_coordinator
 from minibroker.coordinator.offsets_topic import decode_all
 from minibroker.groups.image import Image
 from minibroker.groups.machine import GroupMachine
+from minibroker.groups.offsets import topic_tombstones
 from minibroker.groups.records import GroupsRecord
 from minibroker.protocol.errors import CoordinatorLoadInProgress, ErrorCode
+from minibroker.protocol.messages.create_topics import CreatableTopic, CreateTopicsRequest
 from minibroker.protocol.messages.delete_groups import DeleteGroupsRequest
 from minibroker.protocol.messages.join_group import JoinGroupResponse
 from minibroker.protocol.messages.list_groups import ListGroupsRequest
@@ -337,7 +341,7 @@ async def test_others_have_their_turn_while_offsets_expire(
 
         async def delete_the_last() -> None:
             before.append(list(looked))
-            rig.coordinator.delete_group("h")
+            await rig.call(DeleteGroupsRequest(groups_names=["h"]), 2)
 
         def watched(machine: GroupMachine, group_id: str, wall_ms: int) -> Sequence[GroupsRecord]:
             if not looked:
@@ -394,12 +398,66 @@ async def test_a_deleted_topic_takes_its_offsets_along(autojump_clock: MockClock
         assert replayed(rig) == rig.coordinator.machine.image
 
 
+async def commit_much(rig: Rig, groups: int = 3) -> None:
+    """Offsets of a topic `u`, more of them than are deleted in two turns, and one of `t`."""
+    rig.services.catalog.create_topic("u", 100)
+    for number in range(groups):
+        request = committing(1, topic="u", group_id=f"g{number}", generation_id_or_member_epoch=-1)
+        (named,) = request.topics[0].partitions
+        request.topics[0].partitions = [attrs.evolve(named, partition_index=index) for index in range(100)]
+        await rig.call(request, 9)
+    await rig.commit(1, group_id="g0")
+
+
+async def test_others_have_their_turn_while_the_offsets_of_a_topic_are_deleted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is told of those that are left, and a namesake is not made before all are gone; whoever wants one waits."""
+    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 40)
+    async with open_rig() as rig, trio.open_nursery() as nursery:
+        await commit_much(rig)
+        catalog, image = rig.services.catalog, rig.coordinator.machine.image
+        left: list[int] = []
+
+        async def create() -> None:
+            answer = await rig.call(
+                CreateTopicsRequest(topics=[CreatableTopic(name="u", num_partitions=1, replication_factor=1)]), 7
+            )
+            assert answer.topics[0].error_code == ErrorCode.NONE
+            assert not image.committers.get("u")
+
+        catalog.delete_topic("u")
+        nursery.start_soon(create)
+        while "u" not in catalog.topics:
+            assert rig.coordinator.offsets_of("g0").keys() == {"t"}
+            left.append(sum(1 for _ in topic_tombstones(image, "u")))
+            await trio.lowlevel.checkpoint()
+        assert max(before - after for before, after in pairwise([*left, 0])) <= 40 * 2
+        assert replayed(rig) == image
+        assert await rig.committed("g0") == {("t", 0): 1}
+
+
+async def test_a_topic_can_be_made_again_where_its_offsets_cannot_be_deleted(autojump_clock: MockClock) -> None:
+    """Many of them, on a full disk: they are not told, and whoever waits for the name gets it."""
+    async with open_rig() as rig:
+        await commit_much(rig)
+        for partition in rig.coordinator.topic.partitions():
+            partition.log.fail(LogOffline("full"))
+        rig.services.catalog.delete_topic("u")
+        answer = await rig.call(
+            CreateTopicsRequest(topics=[CreatableTopic(name="u", num_partitions=1, replication_factor=1)]), 7
+        )
+        assert answer.topics[0].error_code == ErrorCode.NONE
+        assert await rig.committed("g0") == {("t", 0): 1}
+        assert replayed(rig) == rig.coordinator.machine.image
+
+
 async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clock: MockClock) -> None:
     """Should the broker have been killed between the deletion of a topic and that of its offsets."""
     async with open_rig() as rig:
         rig.services.catalog.create_topic("u", 1)
         await rig.commit(2, topic="u")
-        rig.services.catalog._deletion_listeners.clear()
+        rig.services.catalog.on_topic_deleted(lambda topic, release: None)
         rig.services.catalog.delete_topic("u")
         await rig.services.flusher.drain()
         disk = only_synced(rig.disk)
@@ -470,7 +528,7 @@ async def test_offsets_that_could_not_be_deleted_are_not_told(autojump_clock: Mo
         partition = rig.coordinator.topic.partitions()[rig.coordinator.topic.index_of("g")]
         partition.log.fail(LogOffline("full"))
         rig.services.catalog.delete_topic("u")
-        await rig.services.flusher.drain()
+        await rig.services.catalog.wait_left(["u"])
         assert await rig.committed() == {("t", 0): 1}
         rig.services.catalog.create_topic("u", 1)
         assert await rig.committed() == {("t", 0): 1}
@@ -514,6 +572,36 @@ async def test_a_deleted_group_stays_deleted(autojump_clock: MockClock) -> None:
     async with open_rig(disk) as rig:
         assert await rig.committed() == {}
         assert rig.coordinator.machine.group_ids() == []
+
+
+async def test_others_have_their_turn_while_a_group_is_deleted(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offsets go some at a time; a member that joins meanwhile stays, and is told of."""
+    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 40)
+    monkeypatch.setattr(group_coordinator, "STEPS_PER_RECORD", 25)
+    async with open_rig() as rig:
+        await commit_much(rig, groups=2)
+        image = rig.coordinator.machine.image
+        first, second = (rig.start(DeleteGroupsRequest(groups_names=[name]), 2) for name in ("g0", "g1"))
+        left = [len(image.offsets_of("g0")["u"])]
+        answers = []
+
+        async def finish() -> None:
+            answers.append(await rig.finish(first, 2))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finish)
+            while not answers:
+                left.append(len(image.offsets_of("g0").get("u", ())))
+                await trio.lowlevel.checkpoint()
+        assert max(before - after for before, after in pairwise(left)) <= 40 * 2
+        assert answers[0].results[0].error_code == ErrorCode.NONE
+        await rig.join(group_id="g1")
+        assert (await rig.finish(second, 2)).results[0].error_code == ErrorCode.NON_EMPTY_GROUP
+        assert "g0" not in image
+        assert "g1" in image
+        assert replayed(rig) == image
 
 
 # The topic ----------------------------------------------------------------------------------------------------------

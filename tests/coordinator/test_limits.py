@@ -125,8 +125,8 @@ async def test_groups_and_offsets_are_limited_in_all(autojump_clock: trio.testin
         assert rig.coordinator.machine.image.size_bytes > MUCH // 2
         assert await rig.commit(4, group_id="c0", **NOBODY) == ErrorCode.NONE
         assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.INVALID_COMMIT_OFFSET_SIZE
-        for number in range(committing // 2):
-            rig.coordinator.delete_group(f"c{number}")
+        names = [f"c{number}" for number in range(committing // 2)]
+        await rig.call(DeleteGroupsRequest(groups_names=names), 2)
         assert await rig.commit(1, group_id="new", **NOBODY) == ErrorCode.NONE
 
 
@@ -150,7 +150,7 @@ async def test_groups_leave_the_last_of_a_disk_alone(autojump_clock: trio.testin
         assert sum(partition.log.size_bytes for partition in partitions) - written <= 10_000
         assert (await rig.call(joining(group_id="new"), 9)).error_code == refused
         assert await rig.heartbeat(honest) == ErrorCode.NONE
-        rig.coordinator.delete_group("old")
+        await rig.call(DeleteGroupsRequest(groups_names=["old"]), 2)
         assert "old" not in rig.coordinator.machine.image
 
 

@@ -26,7 +26,7 @@ from tests.coordinator.rig import Rig, committing, open_rig, replayed
 from tests.simulation.disk import SimulatedDisk, only_synced
 from tests.simulation.isolation import seeded_members, seeded_schedule
 
-STEPS_A_LIFE = 120
+STEPS_A_LIFE = 200
 LIVES = 4
 SETTINGS = {"offsets_retention_minutes": 60, "offsets_retention_check_interval_ms": 60_000, "group_max_size": 4}
 GROUPS = ("g", "h", "i", "j", "k")
