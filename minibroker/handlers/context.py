@@ -54,6 +54,8 @@ class Services:
     """Whether the broker is about to end: nobody may wait for more than there is."""
     polls: set[Callable[[], None]] = attrs.field(factory=set)
     """Called when that begins."""
+    awaited: int = 0
+    """Partitions that fetches of many of them wait for."""
 
     def end(self) -> None:
         """Have all who wait for others answered: they would hold up the answers behind them, and then the end."""

@@ -2,7 +2,8 @@
 
 - The bytes of whole batches go from the segment to the socket as they are; a fetch from the middle of a batch gets all of
   it, and the first batch is given even if it is larger than the limits (KIP-74).
-- Waits until `min_bytes` can be read or `max_wait_ms` is over; an error in any partition ends the wait.
+- Waits until `min_bytes` can be read or `max_wait_ms` is over; an error in any partition ends the wait. Requests for many
+  partitions are read in turns, and wait only as long as all of them together do not wait for too many.
 - v7 has fetch sessions (KIP-227): every answer says session 0, which makes clients ask in full each time. Only a request
   that continues a session is refused; one that begins or closes a session (epoch 0 or -1) is a full request.
 - v9 checks the leader epoch (KIP-320), v12 adds diverging epochs (no other leader ever was), v13 topic ids (KIP-516),
@@ -13,7 +14,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from functools import partial
 
 import attrs
@@ -21,6 +22,7 @@ import trio
 
 from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.handlers.leader_epoch import check_leader_epoch
+from minibroker.handlers.turns import memory_for_requests
 from minibroker.protocol.errors import (
     ErrorCode,
     FetchSessionIdNotFound,
@@ -46,6 +48,10 @@ READ_COMMITTED = 1
 FULL_EPOCHS = (0, -1)
 CHECKED_PARTITIONS = 100
 """A request for more partitions than this may name none of them twice: each time it is read."""
+TURN_PARTITIONS = 500
+"""How many are read before others have their turn."""
+AWAITED_BYTES = 1024
+"""What it takes to wait for a partition."""
 FEW_PARTITIONS = 4
 """To read so many again costs as little as to read first what has moved."""
 Wanted = tuple[FetchTopic, FetchPartition]
@@ -55,17 +61,19 @@ def handle(request: FetchRequest, context: RequestContext) -> Reply:
     """Read what there is; wait if that is too little."""
     if request.session_epoch not in FULL_EPOCHS:
         raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
-    _check_repetitions(request)
+    count = _count_partitions(request)
     deadline = context.services.clock.now() + request.max_wait_ms / 1000
     fetch = _Fetch(request, context.version, context.services)
+    if count > TURN_PARTITIONS:
+        return fetch.wait_bounded(deadline, count)
     response, done = fetch.read()
     if (done or request.max_wait_ms <= 0) and not fetch.unchecked:
         return response
     return fetch.wait(deadline)
 
 
-def _check_repetitions(request: FetchRequest) -> None:
-    """Raise InvalidRequest for a long list that repeats itself."""
+def _count_partitions(request: FetchRequest) -> int:
+    """How many partitions it names. Raises InvalidRequest for a long list that repeats itself."""
     count = sum([len(topic.partitions) for topic in request.topics])
     if count > CHECKED_PARTITIONS:
         named = {
@@ -73,6 +81,7 @@ def _check_repetitions(request: FetchRequest) -> None:
         }
         if len(named) < count:
             raise InvalidRequest(f"expected {count} different partitions, found {len(named)}")
+    return count
 
 
 @attrs.define(eq=False)
@@ -89,18 +98,41 @@ class _Fetch:
     _event: trio.Event = attrs.field(factory=trio.Event)
     _moved: set[int] = attrs.field(factory=set)
     """Which of the partitions have moved since they were last read, by their place in the request."""
+    _is_long: bool = False
     _look_again: bool = False
     """Whether everything has to be read again."""
 
     def read(self) -> tuple[FetchResponse, bool]:
         """Return the response as of now, and whether it need not wait for more."""
+        reading = self._reading()
+        try:
+            while True:
+                next(reading)
+        except StopIteration as end:
+            result: tuple[FetchResponse, bool] = end.value
+            return result
+
+    async def _read_in_turns(self) -> tuple[FetchResponse, bool]:
+        """The same of many partitions: others have their turn meanwhile."""
+        async with self.services.long_answers:
+            reading = self._reading()
+            try:
+                while True:
+                    next(reading)
+                    await trio.lowlevel.checkpoint()
+            except StopIteration as end:
+                result: tuple[FetchResponse, bool] = end.value
+                return result
+
+    def _reading(self) -> Generator[None, None, tuple[FetchResponse, bool]]:
         self.unchecked = []
         left = min(self.request.max_bytes, self.services.settings.fetch_max_bytes)
         found = 0
         failed = False
+        looked = 0
         topics = []
         for topic in self.request.topics:
-            partitions = []
+            partitions: list[PartitionData] = []
             for wanted in topic.partitions:
                 try:
                     data = self._read_partition(topic, wanted, left, first=not found)
@@ -111,9 +143,24 @@ class _Fetch:
                     failed = True
                     data = _refusal(wanted, error)
                 partitions.append(data)
+                looked += 1
+                if not looked % TURN_PARTITIONS:
+                    yield
             topics.append(FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=partitions))
         done = failed or found >= self.request.min_bytes or not self.request.topics
         return FetchResponse(responses=topics), done
+
+    async def wait_bounded(self, deadline: float, count: int) -> FetchResponse:
+        """Wait as one of the few requests for so many partitions that may; give what there is if it may not."""
+        services = self.services
+        self._is_long = True
+        if (services.awaited + count) * AWAITED_BYTES > memory_for_requests(services):
+            return (await self._read_checked())[0]
+        services.awaited += count
+        try:
+            return await self.wait(deadline)
+        finally:
+            services.awaited -= count
 
     async def wait(self, deadline: float) -> FetchResponse:
         """Read again what has moved, until it is enough or the time is over; then all."""
@@ -129,23 +176,26 @@ class _Fetch:
                     self._moved.clear()
                     self._look_again = False
                     response, done = await self._read_checked()
-                    if done or self.services.ending:
+                    if done or self.services.ending or self.services.clock.now() >= deadline:
                         return response
-                    await self._wait_enough(wanted, response)
+                    sizes = [
+                        data.records.size_bytes if data.records else 0
+                        for topic in response.responses
+                        for data in topic.partitions
+                    ]
+                    del response  # which is as large as all that it tells of
+                    await self._wait_enough(wanted, sizes)
         finally:
             self.services.polls.discard(self._wake)
             for partition, waiter in waiters:
                 partition.remove_waiter(waiter)
         return (await self._read_checked())[0]
 
-    async def _wait_enough(self, wanted: list[Wanted], response: FetchResponse) -> None:
-        """Return when there may be enough to read: `response` is what there is."""
+    async def _wait_enough(self, wanted: list[Wanted], sizes: list[int]) -> None:
+        """Return when there may be enough to read: `sizes` is how much there is of each."""
         if len(wanted) <= FEW_PARTITIONS:
             await self._event.wait()
             return
-        sizes = [
-            data.records.size_bytes if data.records else 0 for topic in response.responses for data in topic.partitions
-        ]
         while True:
             await self._event.wait()
             self._event = trio.Event()
@@ -173,15 +223,18 @@ class _Fetch:
 
         Of what cannot be read at all half as much is tried, until that is what lies before the bad sector, or one batch.
         """
-        response, done = self.read()
+        response, done = await self._read()
         while self.unchecked:
             for partition, part in self.unchecked:
                 try:
                     await partition.check(part)
                 except StorageError as error:
                     self._unreadable[partition] = part.size_bytes // 2, KafkaStorageError(f"{partition}: {error}")
-            response, done = self.read()
+            response, done = await self._read()
         return response, done
+
+    async def _read(self) -> tuple[FetchResponse, bool]:
+        return await self._read_in_turns() if self._is_long else self.read()
 
     def _wake(self) -> None:
         self._look_again = True

@@ -90,6 +90,12 @@ def code_of_rest(error: KafkaError, answered: Sequence[object]) -> ErrorCode:
     return ErrorCode.COORDINATOR_LOAD_IN_PROGRESS if full else error.code
 
 
+def memory_for_requests(services: Services) -> int:
+    """`queued.max.request.bytes`, or its default where it is unlimited."""
+    limit = services.settings.queued_max_request_bytes
+    return limit if limit > 0 else DEFAULT_BYTES
+
+
 @attrs.define(eq=False)
 class Room:
     """How much one answer may still hold."""
@@ -99,8 +105,7 @@ class Room:
     @classmethod
     def of(cls, services: Services) -> Room:
         """That of a new answer."""
-        limit = services.settings.queued_max_request_bytes
-        return cls(max((limit if limit > 0 else DEFAULT_BYTES) // SHARE, LEAST_ROOM_BYTES))
+        return cls(max(memory_for_requests(services) // SHARE, LEAST_ROOM_BYTES))
 
     def take(self, elements: int, text_bytes: int = 0) -> None:
         """Make room for so much, or raise PolicyViolation: then, and from then on, there is none."""

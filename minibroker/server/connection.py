@@ -7,6 +7,7 @@ something must (memory, a peer that does not read, the turn of others).
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import traceback
@@ -19,7 +20,7 @@ from minibroker.server.answers import Answers, PeerTooSlow
 from minibroker.server.complaints import Complaints
 from minibroker.server.dispatch import Dispatcher
 from minibroker.server.inbox import CAREFUL_FACTOR, Inbox
-from minibroker.server.limits import SMALL_BYTES, Limits, MemoryBudget, Turns
+from minibroker.server.limits import LONG_S, SMALL_BYTES, Limits, MemoryBudget, Turns
 from minibroker.server.poller import Poller, TaskPoller
 from minibroker.server.transport import Transport
 
@@ -57,6 +58,8 @@ class Connection:
     _paused: bool = False
     """Whether we, not the peer, keep the rest of the present request waiting."""
     _awaits_turn: bool = False
+    _is_long: bool = False
+    """Whether the last turn was one long request."""
     """Whether it is counted among those who do."""
     _ended: bool = False
     """Whether the peer sends no more."""
@@ -170,7 +173,8 @@ class Connection:
             answer = self.dispatcher.dispatch(frame, self.transport.host)
             if answer is not None:
                 self._answers.add(answer)
-            if trio.current_time() > turn_end:
+            if (now := trio.current_time()) > turn_end:
+                self._is_long = now - self._last_received > LONG_S
                 self._await_turn(True)
                 break
             paused = self._answers.pending and self._must_pause()
@@ -252,10 +256,11 @@ class Connection:
                 self._await_turn(False)
                 full = self._answers.in_order or self._answers.unsent_bytes > self.limits.max_unsent_bytes
                 await (self._progress.park() if full else self._wait_allowed())
-            await trio.lowlevel.checkpoint()
-            self._last_received = trio.current_time()
-            if self._start_received():
-                return
+            async with self.turns.lane if self._is_long else contextlib.nullcontext():
+                await trio.lowlevel.checkpoint()
+                self._last_received = trio.current_time()
+                if self._start_received():
+                    return
 
     async def _wait_allowed(self) -> None:
         """Wait until more may be received. It is not the peer who is slow then."""

@@ -39,6 +39,8 @@ SMALL_BYTES = 1 << 16
 """However many shares there are, an answer of this size is kept."""
 TURN_S = 0.005
 """How long a peer's requests may take before others are let in: a small one may have us visit a million records."""
+LONG_S = 2 * TURN_S
+"""What takes longer than this was one long request."""
 LEAST_TURN_S = 0.0002
 """The same, however many others there are: to change from one to the next takes time too."""
 
@@ -50,6 +52,8 @@ class Turns:
     waiting: int = 0
     """Connections that have more requests than fitted into their last turn."""
     length_s: float = TURN_S
+    lane: trio.Lock = attrs.field(factory=trio.Lock)
+    """Held by the one whose turn it is among those with single requests that take longer than any turn."""
 
     def count(self, more: int) -> None:
         """So many more wait, or fewer."""

@@ -20,6 +20,8 @@ from minibroker.server.transport import SocketTransport, Transport
 HAS_EPOLL = hasattr(select, "epoll")
 TURN_S = 0.001
 """So long one round of bytes after another is taken before other tasks have their turn."""
+LONG_S = 0.005
+"""After a turn that took so long all sockets are looked at anew."""
 EVENTS = 256
 """The most sockets that are looked after before any of them is again."""
 
@@ -65,6 +67,10 @@ class EpollPoller:
     _epoll: Any = attrs.field(factory=lambda: select.epoll())
     _watchers: dict[int, Watcher] = attrs.field(factory=dict)
     _others: TaskPoller = attrs.field(factory=TaskPoller)
+    _short: set[int] = attrs.field(factory=set)
+    """Descriptors whose last turn did not take long."""
+    _long: set[int] = attrs.field(factory=set)
+    """Those whose last turn did."""
 
     async def watch(self, transport: Transport, on_readable: Callable[[], bool]) -> None:
         """See Poller."""
@@ -100,20 +106,41 @@ class EpollPoller:
             if not events:
                 self.rest()
                 return False
+            if self._long:
+                events.sort(key=self._rank)
             for descriptor, _ in events:
                 watcher = watchers.get(descriptor)
                 if watcher is None:
                     continue  # one that had its turn before has ended it
-                try:
-                    if watcher.on_readable():
-                        continue
-                    result: outcome.Outcome[None] = outcome.Value(None)
-                except BaseException as error:  # whatever it is, it belongs to that task
-                    result = outcome.Error(error)
-                if watchers.get(descriptor) is watcher:
-                    self._forget(descriptor)
-                    trio.lowlevel.reschedule(watcher.task, result)
+                began = trio.current_time()
+                self._have_turn(descriptor, watcher)
+                if self._note(descriptor, trio.current_time() - began > LONG_S):
+                    return True
         return True
+
+    def _have_turn(self, descriptor: int, watcher: Watcher) -> None:
+        try:
+            if watcher.on_readable():
+                return
+            result: outcome.Outcome[None] = outcome.Value(None)
+        except BaseException as error:  # whatever it is, it belongs to that task
+            result = outcome.Error(error)
+        if self._watchers.get(descriptor) is watcher:
+            self._forget(descriptor)
+            trio.lowlevel.reschedule(watcher.task, result)
+
+    def _note(self, descriptor: int, was_long: bool) -> bool:
+        if was_long:
+            self._long.add(descriptor)
+            self._short.discard(descriptor)
+        elif descriptor not in self._short:
+            self._short.add(descriptor)
+            self._long.discard(descriptor)
+        return was_long
+
+    def _rank(self, event: tuple[int, int]) -> int:
+        """Those first of whom it is known that they do not take long, and last those who do."""
+        return 0 if event[0] in self._short else 2 if event[0] in self._long else 1
 
     def _forget(self, descriptor: int) -> None:
         del self._watchers[descriptor]

@@ -10,13 +10,15 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from minibroker.config.settings import BrokerSettings
+from minibroker.handlers.fetch import AWAITED_BYTES, TURN_PARTITIONS
 from minibroker.protocol.errors import ErrorCode
 from minibroker.protocol.messages.fetch import FetchPartition, FetchRequest, FetchResponse, FetchTopic
 from minibroker.records.batch import iter_batches
 from minibroker.storage.errors import StorageError
 from minibroker.storage.scrub import forget_checks
 from minibroker.topics.partition import Partition
-from tests.handlers.harness import HandlerBench
+from tests.handlers.harness import HandlerBench, open_bench, rests_of
 from tests.simulation.disk import SimulatedFile
 
 PARTITIONS = 50
@@ -125,6 +127,35 @@ async def test_the_end_of_the_broker_ends_the_wait(autojump_clock: MockClock, be
         await wait_all_tasks_blocked()
         assert poll.response is not None
         assert list(sizes(poll.response)) == [4]
+
+
+async def test_many_partitions_are_read_in_turns(autojump_clock: MockClock, bench: HandlerBench) -> None:
+    """Others are let in meanwhile, and the answer is whole."""
+    await bench.create("t", 3 * TURN_PARTITIONS)
+    asked = request(0, partitions=3 * TURN_PARTITIONS)
+    assert await rests_of(bench.start(asked, VERSION)) >= 2
+    (topic,) = (await bench.ask(asked, VERSION)).responses
+    assert [data.partition_index for data in topic.partitions] == list(range(3 * TURN_PARTITIONS))
+
+
+async def test_few_may_wait_for_many_partitions(autojump_clock: MockClock) -> None:
+    """As many as fit into the memory for requests; others get at once what there is, and those who wait are woken as ever."""
+    count = 2 * TURN_PARTITIONS
+    settings = BrokerSettings(log_dirs="/data", queued_max_request_bytes=3 * count * AWAITED_BYTES)
+    async with open_bench(settings) as bench, trio.open_nursery() as nursery:
+        await bench.create("t", count)
+        began = trio.current_time()
+        polls = [Poll(bench.start(request(1, partitions=count), VERSION)) for _ in range(5)]
+        for poll in polls:
+            nursery.start_soon(poll.run)
+        await wait_all_tasks_blocked()
+        assert [poll.response is None for poll in polls].count(True) == 3
+        await bench.append("t", 1)
+        await wait_all_tasks_blocked()
+        waited = [poll.response for poll in polls if poll.response and sizes(poll.response)]
+        assert len(waited) == 3
+        assert trio.current_time() == began
+        assert bench.services.awaited == 0
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

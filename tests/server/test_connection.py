@@ -7,6 +7,7 @@ import logging
 import socket
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar
 
 import attrs
@@ -632,6 +633,32 @@ async def test_many_that_send_all_the_time_leave_others_their_turn(
     assert len(places) == 5
     assert max(later - earlier for earlier, later in zip([0, *places], places, strict=False)) <= 1000
     assert bench.turns.waiting == 0
+
+
+async def test_long_requests_are_taken_one_at_a_time(
+    autojump_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """Of those who send nothing else: another waits for one of them at a time, however many there are."""
+    handled: list[bytes] = []
+
+    def handle(frame: bytes) -> bytes:
+        handled.append(frame)
+        autojump_clock.jump(0.0001 if frame == b"light" else 0.1)
+        if frame == b"light" and handled.count(frame) < 5:
+            light.send_frame(frame)
+        return frame
+
+    bench = Bench(handle)
+    heavy, light = [Peer() for _ in range(30)], Peer()
+    for peer in (*heavy, light):
+        nursery.start_soon(bench.connection(peer).run)
+        for _ in range(10 if peer in heavy else 1):
+            peer.send_frame(b"heavy" if peer in heavy else b"light")
+    await settle()
+    assert handled.count(b"heavy") == 300
+    _, *places = [place for place, frame in enumerate(handled) if frame == b"light"]  # the first finds nobody known
+    assert len(places) == 4
+    assert max(later - earlier for earlier, later in pairwise(places)) <= 6
 
 
 async def test_a_peer_alone_has_a_long_turn(autojump_clock: trio.testing.MockClock, nursery: trio.Nursery) -> None:

@@ -94,6 +94,44 @@ async def test_a_cancelled_watch_is_over(poller: Poller) -> None:
     following.close()
 
 
+@pytest.mark.skipif(not HAS_EPOLL, reason="no epoll here")
+async def test_after_a_long_turn_those_who_are_quick_come_first(
+    mock_clock: trio.testing.MockClock, nursery: trio.Nursery
+) -> None:
+    """One whose requests were short waits for one long request, and not for all that came before its own."""
+    poller = EpollPoller(rest=lambda: None)
+    quick, *slow = (Line.make() for _ in range(5))
+    turns: list[Line] = []
+
+    def taking(line: Line) -> Callable[[], bool]:
+        def take() -> bool:
+            turns.append(line)
+            if line in slow:
+                mock_clock.jump(0.1)
+            return line.take()
+
+        return take
+
+    for line in (*slow, quick):
+        nursery.start_soon(poller.watch, line.transport, taking(line))
+    await trio.testing.wait_all_tasks_blocked()
+    nursery.start_soon(poller.run)
+    quick.peer.send(b"a")
+    await settle_until(lambda: quick.taken == b"a")
+    for line in (*slow, quick):
+        line.peer.send(b"b")
+    await settle_until(lambda: len(turns) == 6)
+    for line in (*slow, quick):
+        line.peer.send(b".")
+    await settle_until(lambda: len(turns) == 11)
+    assert (
+        turns.index(quick, 1) == 2
+    )  # behind one that turned out to be slow, and before those of whom nothing is known
+    assert turns.index(quick, 3) == 6  # before all who are slow
+    for line in (*slow, quick):
+        line.close()
+
+
 async def test_a_peer_that_leaves_is_noticed(poller: Poller) -> None:
     """The end of the stream makes a socket readable."""
     line, seen = Line.make(), []
