@@ -174,6 +174,11 @@ class GroupMachine:
         if group is not None and group.state is not State.EMPTY and not group.uses_consumer_protocol:
             raise NonEmptyGroup(f"group {group_id} has members, and only they know what they read")
 
+    def subscribed_bytes(self, group_id: str) -> int:
+        """How much `topics_read` has to look through."""
+        metadata = self.image.groups.get(group_id, GroupMetadata())
+        return sum([len(member.subscription) for member in metadata.members])
+
     def topics_read(self, group_id: str) -> frozenset[str] | None:
         """The topics that members of the group read, None for any. Takes a while if there are many."""
         return offsets.topics_read(self.image, self.live.get(group_id), group_id)

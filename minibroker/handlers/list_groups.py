@@ -7,28 +7,44 @@ from __future__ import annotations
 
 from typing import Final
 
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.groups.machine import GroupMachine
+from minibroker.groups.states import State
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
 
 CLASSIC: Final = "classic"
 
 
-def handle(request: ListGroupsRequest, context: RequestContext) -> AfterFlush:
+def handle(request: ListGroupsRequest, context: RequestContext) -> Reply:
     """List the groups that pass the filters. Raises CoordinatorLoadInProgress."""
-    coordinator = context.services.coordinator
-    coordinator.check_all_available()
+    services = context.services
+    services.coordinator.check_all_available()
+    response = ListGroupsResponse()
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response, services.coordinator.topic.last_ticket())
+
+    steps = _list(request, response, services.coordinator.machine)
+    return in_turns(steps, reply, services, services.long_answers)
+
+
+def _list(request: ListGroupsRequest, response: ListGroupsResponse, machine: GroupMachine) -> Steps:
+    """Look at a group a step. Those that come or go meanwhile may be told of or not."""
     states = {state.strip().lower() for state in request.states_filter}
     types = {kind.strip().lower() for kind in request.types_filter}
-    machine = coordinator.machine
-    group_ids = machine.group_ids() if not types or CLASSIC in types else []
-    groups = [
-        ListedGroup(
-            group_id=group_id,
-            protocol_type=machine.protocol_type_of(group_id),
-            group_state=machine.state_of(group_id).value,
-            group_type=CLASSIC,
-        )
-        for group_id in group_ids
-    ]
-    listed = [group for group in groups if not states or group.group_state.lower() in states]
-    return AfterFlush(ListGroupsResponse(groups=listed), coordinator.topic.last_ticket())
+    if types and CLASSIC not in types:
+        return
+    yield len(machine.image.groups) + len(machine.image.offsets)
+    for group_id in machine.group_ids():
+        state = machine.state_of(group_id)
+        if state is not State.DEAD and (not states or state.value.lower() in states):
+            response.groups.append(
+                ListedGroup(
+                    group_id=group_id,
+                    protocol_type=machine.protocol_type_of(group_id),
+                    group_state=state.value,
+                    group_type=CLASSIC,
+                )
+            )
+        yield 1

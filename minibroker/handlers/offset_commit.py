@@ -4,6 +4,8 @@
   who commits only for unknown topics hears of these.
 - v2 to v4 may ask for a retention of their own (KIP-211 took it away). v6 adds the leader epoch (KIP-320), v7 static
   members (KIP-345). From v9 on a member of no group hears GROUP_ID_NOT_FOUND, before ILLEGAL_GENERATION.
+- What is committed is one batch, however much it is. It is made in turns; what was meant for a topic that is deleted
+  meanwhile is gone with it.
 - Left out: v10 (topic ids), which no client needs.
 """
 
@@ -12,7 +14,8 @@ from __future__ import annotations
 from minibroker.groups.offsets import committed_offset
 from minibroker.groups.records import OffsetRecord
 from minibroker.groups.requests import Caller
-from minibroker.handlers.context import AfterFlush, RequestContext
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_commit import (
     OffsetCommitRequest,
@@ -21,13 +24,29 @@ from minibroker.protocol.messages.offset_commit import (
     OffsetCommitResponsePartition,
     OffsetCommitResponseTopic,
 )
+from minibroker.topics.catalog import Topic
+
+Records = dict[tuple[Topic, int], OffsetRecord]
+"""By the topic that is meant, and not only its name, and partition: of one that is named twice the last."""
 
 
-def handle(request: OffsetCommitRequest, context: RequestContext) -> AfterFlush:
+def handle(request: OffsetCommitRequest, context: RequestContext) -> Reply:
     """Store what can be stored, and say of each partition whether it was."""
-    coordinator = context.services.coordinator
-    records: dict[tuple[str, int], OffsetRecord] = {}
+    services = context.services
+    response = OffsetCommitResponse()
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response, services.coordinator.ticket(request.group_id))
+
+    return in_turns(_commit(request, response, context), reply, services, services.long_answers)
+
+
+def _commit(request: OffsetCommitRequest, response: OffsetCommitResponse, context: RequestContext) -> Steps:
+    coordinator, topics = context.services.coordinator, context.services.catalog.topics
+    yield sum([len(topic.partitions) for topic in request.topics])
+    records: Records = {}
     try:
+        yield from _fill(response, request, context, records, None)
         if _names_something(request, context):
             caller = Caller(
                 member_id=request.member_id,
@@ -35,38 +54,38 @@ def handle(request: OffsetCommitRequest, context: RequestContext) -> AfterFlush:
                 generation=request.generation_id_or_member_epoch,
             )
             coordinator.check_commit(request.group_id, caller, context.version)
-        response = _store(request, context, records, None)
-        coordinator.commit(list(records.values()))
+        coordinator.commit([record for (topic, _), record in records.items() if topics.get(topic.name) is topic])
     except KafkaError as error:
-        response = _store(request, context, {}, error)
-    return AfterFlush(response, coordinator.ticket(request.group_id))
+        response.topics.clear()
+        yield from _fill(response, request, context, {}, error)
 
 
 def _names_something(request: OffsetCommitRequest, context: RequestContext) -> bool:
     return any(
-        _exists(topic.name, partition.partition_index, context)
+        _topic(topic.name, partition.partition_index, context)
         for topic in request.topics
         for partition in topic.partitions
     )
 
 
-def _exists(topic: str, partition: int, context: RequestContext) -> bool:
-    found = context.services.catalog.topics.get(topic)
-    return found is not None and 0 <= partition < len(found.partitions)
+def _topic(name: str, partition: int, context: RequestContext) -> Topic | None:
+    found = context.services.catalog.topics.get(name)
+    return found if found is not None and 0 <= partition < len(found.partitions) else None
 
 
-def _store(
+def _fill(
+    response: OffsetCommitResponse,
     request: OffsetCommitRequest,
     context: RequestContext,
-    records: dict[tuple[str, int], OffsetRecord],
+    records: Records,
     refusal: KafkaError | None,
-) -> OffsetCommitResponse:
-    """The response, with the offsets that are to be stored in `records`; none are if there is a `refusal`."""
+) -> Steps:
+    """Say of a partition a step what becomes of it, with what is to be stored in `records`: nothing if there is a `refusal`."""
     wall_ms = context.services.clock.now_ms()
 
-    def store(topic: str, partition: OffsetCommitRequestPartition) -> ErrorCode:
-        index = partition.partition_index
-        if not _exists(topic, index, context):
+    def store(name: str, partition: OffsetCommitRequestPartition) -> ErrorCode:
+        topic = _topic(name, partition.partition_index, context)
+        if topic is None:
             return ErrorCode.UNKNOWN_TOPIC_OR_PARTITION
         if refusal is not None:
             return refusal.code
@@ -78,24 +97,18 @@ def _store(
                 partition.committed_metadata,
                 request.retention_time_ms,
                 wall_ms,
-                context.services.catalog.topics[topic].id,
+                topic.id,
             )
         except KafkaError as error:
             return error.code
-        records[topic, index] = OffsetRecord(request.group_id, topic, index, value)  # of one named twice the last
+        index = partition.partition_index
+        records[topic, index] = OffsetRecord(request.group_id, name, index, value)
         return ErrorCode.NONE
 
-    return OffsetCommitResponse(
-        topics=[
-            OffsetCommitResponseTopic(
-                name=topic.name,
-                partitions=[
-                    OffsetCommitResponsePartition(
-                        partition_index=partition.partition_index, error_code=store(topic.name, partition)
-                    )
-                    for partition in topic.partitions
-                ],
-            )
-            for topic in request.topics
-        ]
-    )
+    for named in request.topics:
+        answers: list[OffsetCommitResponsePartition] = []
+        response.topics.append(OffsetCommitResponseTopic(name=named.name, partitions=answers))
+        for partition in named.partitions:
+            code = store(named.name, partition)
+            answers.append(OffsetCommitResponsePartition(partition_index=partition.partition_index, error_code=code))
+            yield 1

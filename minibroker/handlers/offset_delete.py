@@ -6,7 +6,10 @@ broker cannot know what they read: nothing of theirs is deleted (NON_EMPTY_GROUP
 
 from __future__ import annotations
 
-from minibroker.handlers.context import AfterFlush, RequestContext
+from typing import Final
+
+from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.turns import Steps, in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_delete import (
     OffsetDeleteRequest,
@@ -16,10 +19,29 @@ from minibroker.protocol.messages.offset_delete import (
     OffsetDeleteResponseTopic,
 )
 
+BYTES_PER_STEP: Final = 32
+"""So much of what members say of their subscriptions is read in a step."""
 
-def handle(request: OffsetDeleteRequest, context: RequestContext) -> AfterFlush:
+
+def handle(request: OffsetDeleteRequest, context: RequestContext) -> Reply:
     """Delete what may be deleted, all of it or nothing. Raises the errors that concern the whole group."""
+    services = context.services
+    response = OffsetDeleteResponse()
+
+    def reply() -> AfterFlush:
+        return AfterFlush(response, services.coordinator.ticket(request.group_id))
+
+    return in_turns(_delete(request, response, context), reply, services, services.long_answers)
+
+
+def _delete(request: OffsetDeleteRequest, response: OffsetDeleteResponse, context: RequestContext) -> Steps:
+    """Say what it costs, and do it in one step."""
     coordinator, group_id = context.services.coordinator, request.group_id
+    coordinator.check_available(group_id)
+    coordinator.machine.check_offset_deletion(group_id)
+    yield coordinator.machine.subscribed_bytes(group_id) // BYTES_PER_STEP + sum(
+        [len(topic.partitions) for topic in request.topics]
+    )
     coordinator.check_available(group_id)
     coordinator.machine.check_offset_deletion(group_id)
     read = coordinator.machine.topics_read(group_id)
@@ -35,11 +57,10 @@ def handle(request: OffsetDeleteRequest, context: RequestContext) -> AfterFlush:
         coordinator.append(tombstones)
     except KafkaError as error:
         code = error.code
-    topics = [
+    response.topics = [
         _tell(topic, ErrorCode.GROUP_SUBSCRIBED_TO_TOPIC if stays else code, context)
         for topic, stays in zip(request.topics, stay, strict=True)
     ]
-    return AfterFlush(OffsetDeleteResponse(topics=topics), coordinator.ticket(group_id))
 
 
 def _existing(topic: OffsetDeleteRequestTopic, context: RequestContext) -> set[int]:
