@@ -155,6 +155,8 @@ class GroupCoordinator:
             self.check_available(group_id)
             self.append(list(islice(self.machine.delete_group(group_id), at_most)))
             self._watch(group_id)
+            if group_id not in self.machine.image:  # it never had members, and no offsets are left
+                return
 
     # What is there --------------------------------------------------------------------------------------------------
 

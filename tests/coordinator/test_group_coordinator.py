@@ -578,10 +578,10 @@ async def test_others_have_their_turn_while_a_group_is_deleted(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its offsets go some at a time; a member that joins meanwhile stays, and is told of."""
-    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 40)
-    monkeypatch.setattr(group_coordinator, "STEPS_PER_RECORD", 25)
+    monkeypatch.setattr(group_coordinator, "RECORDS_PER_TURN", 25)
+    monkeypatch.setattr(group_coordinator, "STEPS_PER_RECORD", 50)
     async with open_rig() as rig:
-        await commit_much(rig, groups=2)
+        await commit_much(rig, groups=3)
         image = rig.coordinator.machine.image
         first, second = (rig.start(DeleteGroupsRequest(groups_names=[name]), 2) for name in ("g0", "g1"))
         left = [len(image.offsets_of("g0")["u"])]
@@ -595,11 +595,14 @@ async def test_others_have_their_turn_while_a_group_is_deleted(
             while not answers:
                 left.append(len(image.offsets_of("g0").get("u", ())))
                 await trio.lowlevel.checkpoint()
-        assert max(before - after for before, after in pairwise(left)) <= 40 * 2
+        assert max(before - after for before, after in pairwise(left)) <= 25 * 2
         assert answers[0].results[0].error_code == ErrorCode.NONE
         await rig.join(group_id="g1")
         assert (await rig.finish(second, 2)).results[0].error_code == ErrorCode.NON_EMPTY_GROUP
+        third = await rig.call(DeleteGroupsRequest(groups_names=["g2"]), 2)  # nothing is left for the last step
+        assert third.results[0].error_code == ErrorCode.NONE
         assert "g0" not in image
+        assert "g2" not in image
         assert "g1" in image
         assert replayed(rig) == image
 
