@@ -1,6 +1,6 @@
 """The coordinator: groups and their committed offsets between the requests, the log and the clock.
 
-Every request is one synchronous step of the Trio thread: the machine decides, the records are appended, the same records
+Every decision is one synchronous step of the Trio thread: the machine decides, the records are appended, the same records
 are replayed, whoever has to hear of it is answered. Nothing awaits in between, so nothing needs a lock. Every answer
 carries the flush round after which the log is durable up to what the decision saw, reads included: nobody is told what a
 power cut could take back.
