@@ -14,8 +14,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from functools import partial
+from typing import Any
 
 import attrs
 import trio
@@ -61,13 +62,16 @@ def handle(request: FetchRequest, context: RequestContext) -> Reply:
     """Read what there is; wait if that is too little."""
     if request.session_epoch not in FULL_EPOCHS:
         raise FetchSessionIdNotFound(f"no fetch session has the id {request.session_id}")
+    services = context.services
     count = _count_partitions(request)
-    deadline = context.services.clock.now() + request.max_wait_ms / 1000
-    fetch = _Fetch(request, context.version, context.services)
+    deadline = services.clock.now() + request.max_wait_ms / 1000
+    fetch = _Fetch(request, context.version, services)
     if count > TURN_PARTITIONS:
-        return fetch.wait_bounded(deadline, count)
+        if (services.awaited + count) * AWAITED_BYTES <= memory_for_requests(services):
+            return fetch.wait_long(deadline, count)
+        deadline = services.clock.now()  # too many wait already: it gets what there is
     response, done = fetch.read()
-    if (done or request.max_wait_ms <= 0) and not fetch.unchecked:
+    if (done or deadline <= services.clock.now()) and not fetch.unchecked:
         return response
     return fetch.wait(deadline)
 
@@ -150,17 +154,17 @@ class _Fetch:
         done = failed or found >= self.request.min_bytes or not self.request.topics
         return FetchResponse(responses=topics), done
 
-    async def wait_bounded(self, deadline: float, count: int) -> FetchResponse:
-        """Wait as one of the few requests for so many partitions that may; give what there is if it may not."""
-        services = self.services
+    def wait_long(self, deadline: float, count: int) -> Coroutine[Any, Any, FetchResponse]:
+        """Read in turns and wait as one of the few requests for so many partitions that may."""
         self._is_long = True
-        if (services.awaited + count) * AWAITED_BYTES > memory_for_requests(services):
-            return (await self._read_checked())[0]
-        services.awaited += count
+        self.services.awaited += count
+        return self._wait_counted(deadline, count)
+
+    async def _wait_counted(self, deadline: float, count: int) -> FetchResponse:
         try:
             return await self.wait(deadline)
         finally:
-            services.awaited -= count
+            self.services.awaited -= count
 
     async def wait(self, deadline: float) -> FetchResponse:
         """Read again what has moved, until it is enough or the time is over; then all."""

@@ -145,11 +145,13 @@ async def test_few_may_wait_for_many_partitions(autojump_clock: MockClock) -> No
     async with open_bench(settings) as bench, trio.open_nursery() as nursery:
         await bench.create("t", count)
         began = trio.current_time()
-        polls = [Poll(bench.start(request(1, partitions=count), VERSION)) for _ in range(5)]
+        replies = [bench.start(request(1, partitions=count), VERSION) for _ in range(5)]
+        assert [isinstance(reply, FetchResponse) for reply in replies] == [False, False, False, True, True]
+        polls = [Poll(reply) for reply in replies[:3]]
         for poll in polls:
             nursery.start_soon(poll.run)
         await wait_all_tasks_blocked()
-        assert [poll.response is None for poll in polls].count(True) == 3
+        assert [poll.response for poll in polls] == [None, None, None]
         await bench.append("t", 1)
         await wait_all_tasks_blocked()
         waited = [poll.response for poll in polls if poll.response and sizes(poll.response)]
