@@ -167,6 +167,7 @@ class Connection:
             self._alarm = trio.CancelScope(deadline=self._next_deadline())
             with self._alarm:
                 await trio.sleep_forever()
+            await trio.lowlevel.checkpoint()  # for a reader that has the answer already
         late = self._pending[0].api_key.camel_name
         self._end(RequestTimeout(f"the broker at {self.address} did not answer {late} in time"))
         self._scope.cancel()

@@ -95,10 +95,11 @@ async def test_an_answer_in_the_last_moment_counts(autojump_clock: MockClock, fa
 
     async with Cluster(settings(fake, connect=connect)) as cluster:
         connection = await cluster.any_connection()
-        is_late = True
-        assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
-        is_late = False
-        assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
+        for _ in range(20):  # whoever Trio lets run first
+            is_late = True
+            assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
+            is_late = False
+            assert (await connection.request(MetadataRequest(topics=[]), timeout_s=7)).cluster_id == "fake"
 
 
 async def test_a_broken_connection_fails_what_is_under_way(autojump_clock: MockClock, fake: FakeCluster) -> None:
