@@ -228,14 +228,14 @@ class Connection:
             if start:
                 buffer[: end - start] = buffer[start:end]
                 start, end = 0, end - start
+            reads += 1
+            if not reads % READS_PER_CHECKPOINT:
+                await trio.lowlevel.checkpoint()
             received = await self._transport.receive_into(view[end:])
             if not received:
                 self._end(ConnectionLost(f"the broker at {self.address} closed the connection"))
                 return
             end += received
-            reads += 1
-            if not reads % READS_PER_CHECKPOINT:
-                await trio.lowlevel.checkpoint()
 
     async def _read_large(self, length: int, begun: memoryview) -> None:
         frame = memoryview(bytearray(length))
