@@ -259,7 +259,7 @@ async def test_changes_to_many_topics_let_others_in(bench: HandlerBench) -> None
     names = [f"t{index}" for index in range(TURN_STEPS // 5)]
     for name in names:
         bench.services.catalog.create_topic(name, 2)
-    await bench.services.flusher.drain()
+    await bench.services.flusher.wait_durable(bench.services.catalog.flush_ticket())
     topics = bench.services.catalog.topics
 
     config = AlterableConfig(name="retention.ms", config_operation=0, value="1000000")

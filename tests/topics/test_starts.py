@@ -24,8 +24,8 @@ async def write(rig: Rig, topic: str = "t", count: int = 3) -> None:
     """So many records in each partition, durably."""
     for partition in rig.data.catalog.topics[topic].partitions:
         for _ in range(count):
-            partition.append_records([(b"key", bytes(400))], EPOCH_MS)
-    await rig.data.flusher.drain()
+            ticket = partition.append_records([(b"key", bytes(400))], EPOCH_MS).ticket
+    await rig.data.flusher.wait_durable(ticket)
 
 
 def counts(rig: Rig, topic: str = "t") -> list[int]:
