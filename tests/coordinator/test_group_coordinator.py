@@ -459,7 +459,7 @@ async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clo
         await rig.commit(2, topic="u")
         rig.services.catalog.on_topic_deleted(lambda topic, release: None)
         rig.services.catalog.delete_topic("u")
-        await rig.services.flusher.drain()
+        await rig.services.flusher.wait_durable(rig.services.catalog.flush_ticket())
         disk = only_synced(rig.disk)
     async with open_rig(disk) as rig:
         assert await rig.committed() == {}
