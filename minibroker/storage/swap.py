@@ -96,6 +96,8 @@ def recover_compaction(fs: FileSystem, directory: str) -> list[tuple[int, int]]:
             swaps.append(swap)
         elif base_offset_of(name, CLEANED) is not None:
             fs.unlink(f"{directory}/{name}")
+    if swaps:  # of a process that was killed step 2 may still be volatile
+        fs.sync_directory(directory)
     for base_offset, end_offset in sorted(swaps):
         _remove_replaced(fs, directory, base_offset, end_offset)
         fs.sync_directory(directory)

@@ -177,7 +177,8 @@ def run_damages(seed: int, count: int) -> None:
                 wrong = {
                     offset
                     for offset, value in found.items()
-                    if records.get(offset, b"") != value and not (offset < min(records, default=0) and value in sent)
+                    if records.get(offset, b"") != value
+                    and not (offset < min(records, default=1 << 62) and value in sent)
                 }
                 if hit and is_behind_an_offset(lives, path, start):
                     wrong = {offset for offset in wrong if found[offset] not in records.values()}

@@ -17,6 +17,7 @@ from tests.simulation.disk import (
     PowerCut,
     SimulatedDisk,
     all_but_one,
+    clone,
     everything,
     only_synced,
     random_survivor,
@@ -137,6 +138,25 @@ def test_cut_during_the_recovery_too() -> None:
                 recovery_cut += 1
             for left in left_over(recovering, seed=cut):
                 case.reopen(left, case.checkpoint)
+
+
+def test_a_power_cut_in_the_recovery_from_a_kill() -> None:
+    """A kill leaves names that are not durable yet: the recovery makes them so before it relies on them."""
+    for cut in range(1000):
+        case = Case()
+        if not case.run_until(cut):
+            break
+        for nested in range(1000):
+            killed = clone(case.disk)
+            killed.cut_at = killed.steps + nested
+            try:
+                case.reopen(killed, case.checkpoint)
+            except PowerCut:
+                for left in left_over(killed, nested):
+                    case.reopen(left, case.checkpoint)
+            else:
+                break
+    assert cut > 20
 
 
 def test_a_full_disk_stops_it_without_harm(settled: list[Record]) -> None:
