@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,15 @@ from minibroker.protocol.messages.metadata import MetadataRequest
 from minibroker.protocol.messages.produce import ProduceResponse
 from tests.traps.process import BrokerProcess
 from tests.traps.talk import batch, create, fetch, fetch_request, produce_request, records_of
+from tests.traps.test_groups import describe_group
 from tests.traps.wire import Wire, request_frame
 
 TEN_MINUTES_MS = 600_000
+PATIENCE_S = 60
+
+
+def _is_known(wire: Wire, topic: str) -> bool:
+    return topic in [found.name for found in wire.ask(MetadataRequest(topics=None), 1).topics]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -66,7 +73,9 @@ def test_long_polls_and_joins_do_not_delay_it(tmp_path: Path) -> None:
             )
             half.send_bytes((1 << 20).to_bytes(4, "big") + bytes(1000))
             with Wire(broker.address) as other:
-                assert other.ask(MetadataRequest(topics=[]), 1).brokers
+                until = time.monotonic() + PATIENCE_S
+                while not (_is_known(other, "other") and describe_group(other, "g", 5).members):
+                    assert time.monotonic() < until, "what was sent was never taken"
             broker.signal(signal.SIGTERM)
             assert broker.wait() == 0
             assert records_of(poll.receive(FetchResponse, 11)[1].responses[0].partitions[0]) == []
