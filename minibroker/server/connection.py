@@ -58,9 +58,9 @@ class Connection:
     _paused: bool = False
     """Whether we, not the peer, keep the rest of the present request waiting."""
     _awaits_turn: bool = False
-    _is_long: bool = False
-    """Whether the last turn was one long request."""
     """Whether it is counted among those who do."""
+    _is_long: bool = False
+    """Whether the last turn that took too long was one long request."""
     _ended: bool = False
     """Whether the peer sends no more."""
     _reading: trio.CancelScope = attrs.field(factory=trio.CancelScope)

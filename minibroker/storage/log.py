@@ -59,7 +59,6 @@ class Log:
     durable: LogPosition
     """The durable end. What lies beyond may be neither acknowledged nor served."""
     producer_state: ProducerState = attrs.field(factory=ProducerState)
-    """(leader epoch, first offset), ascending."""
     damaged: list[Damage] = attrs.field(factory=list)
     """Quarantined ranges, ascending and disjoint."""
     removed: list[Segment] = attrs.field(factory=list)
