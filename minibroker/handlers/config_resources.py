@@ -18,8 +18,8 @@ from minibroker.config.layers import ConfigSource
 from minibroker.config.setting import Setting, to_text
 from minibroker.config.settings import broker_settings
 from minibroker.config.topic_settings import topic_settings
-from minibroker.handlers.context import AfterFlush, Reply, Services
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, Services
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import InvalidRequest, KafkaError
 from minibroker.protocol.messages.alter_configs import AlterConfigsRequest, AlterConfigsResourceResponse
 from minibroker.protocol.messages.incremental_alter_configs import IncrementalAlterConfigsRequest
@@ -138,11 +138,8 @@ def alter_each(
     One that is named twice is refused.
     """
     responses: list[AlterConfigsResourceResponse] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(response(responses=responses), services.catalog.flush_ticket())
-
-    return in_turns(_alter_each(request, services, alter, responses), reply, services)
+    steps = _alter_each(request, services, alter, responses)
+    return answer_in_turns(steps, response(responses=responses), services.catalog.flush_ticket, services)
 
 
 def _alter_each(

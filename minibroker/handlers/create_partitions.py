@@ -12,9 +12,9 @@ from collections.abc import Generator
 from functools import partial
 from typing import Any
 
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
+from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.handlers.creation import answer_each, check_replicas
-from minibroker.handlers.turns import in_turns
+from minibroker.handlers.turns import answer_in_turns
 from minibroker.protocol.errors import InvalidReplicaAssignment
 from minibroker.protocol.messages.create_partitions import (
     CreatePartitionsRequest,
@@ -30,11 +30,9 @@ def handle(request: CreatePartitionsRequest, context: RequestContext) -> Reply:
     services = context.services
     grow = partial(_grow, services=services, validate_only=request.validate_only)
     results: list[CreatePartitionsTopicResult] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(CreatePartitionsResponse(results=results), services.catalog.flush_ticket())
-
-    return in_turns(answer_each(request.topics, grow, CreatePartitionsTopicResult, results), reply, services)
+    steps = answer_each(request.topics, grow, CreatePartitionsTopicResult, results)
+    response = CreatePartitionsResponse(results=results)
+    return answer_in_turns(steps, response, services.catalog.flush_ticket, services)
 
 
 def _grow(

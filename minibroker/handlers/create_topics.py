@@ -19,7 +19,7 @@ from typing import Any
 from minibroker.config.describe import describe_topic
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
 from minibroker.handlers.creation import answer_each, check_replicas
-from minibroker.handlers.turns import in_turns
+from minibroker.handlers.turns import answer_in_turns
 from minibroker.protocol.errors import (
     InvalidConfig,
     InvalidPartitions,
@@ -58,11 +58,8 @@ def _make_all(request: CreateTopicsRequest, context: RequestContext) -> Reply:
     services = context.services
     create = partial(_create, services=services, validate_only=request.validate_only)
     results: list[CreatableTopicResult] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(CreateTopicsResponse(topics=results), services.catalog.flush_ticket())
-
-    return in_turns(answer_each(request.topics, create, CreatableTopicResult, results), reply, services)
+    steps = answer_each(request.topics, create, CreatableTopicResult, results)
+    return answer_in_turns(steps, CreateTopicsResponse(topics=results), services.catalog.flush_ticket, services)
 
 
 def _create(

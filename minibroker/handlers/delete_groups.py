@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from minibroker.coordinator.group_coordinator import GroupCoordinator
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.delete_groups import (
     DeletableGroupResult,
@@ -17,11 +17,8 @@ def handle(request: DeleteGroupsRequest, context: RequestContext) -> Reply:
     """Delete the groups that can be deleted. A group that is named twice is deleted, and told of, once."""
     services = context.services
     response = DeleteGroupsResponse()
-
-    def reply() -> AfterFlush:
-        return AfterFlush(response, services.coordinator.topic.last_ticket())
-
-    return in_turns(_delete_all(request, response, services.coordinator), reply, services, services.long_answers)
+    steps = _delete_all(request, response, services.coordinator)
+    return answer_in_turns(steps, response, services.coordinator.topic.last_ticket, services, services.long_answers)
 
 
 def _delete_all(request: DeleteGroupsRequest, response: DeleteGroupsResponse, coordinator: GroupCoordinator) -> Steps:

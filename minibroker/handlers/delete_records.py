@@ -15,7 +15,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import InvalidTopicException, KafkaError, OffsetOutOfRange, PolicyViolation
 from minibroker.protocol.messages.delete_records import (
     DeleteRecordsPartitionResult,
@@ -64,19 +64,16 @@ async def _flush_first(wanted: Wanted, services: Services, ticket: int) -> Any |
 
 
 def _delete_all(wanted: Wanted, services: Services) -> Reply:
-    topics: list[DeleteRecordsTopicResult] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(DeleteRecordsResponse(topics=topics), services.catalog.flush_ticket())
-
-    return in_turns(_delete_each(wanted, services, topics), reply, services)
+    response = DeleteRecordsResponse()
+    return answer_in_turns(_delete_each(wanted, response, services), response, services.catalog.flush_ticket, services)
 
 
-def _delete_each(wanted: Wanted, services: Services, topics: list[DeleteRecordsTopicResult]) -> Steps:
+def _delete_each(wanted: Wanted, response: DeleteRecordsResponse, services: Services) -> Steps:
     for topic, offsets in wanted.items():
-        topics.append(DeleteRecordsTopicResult(name=topic))
+        result = DeleteRecordsTopicResult(name=topic)
+        response.topics.append(result)
         for index, offset in offsets.items():
-            topics[-1].partitions.append(_delete(topic, index, offset, services))
+            result.partitions.append(_delete(topic, index, offset, services))
             yield STEPS_PER_PARTITION
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from uuid import UUID
 
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import (
     InvalidRequest,
     KafkaError,
@@ -37,21 +37,14 @@ def handle(request: DeleteTopicsRequest, context: RequestContext) -> Reply:
     """Delete every topic that is named once."""
     services = context.services
     states = request.topics if context.version >= 6 else [DeleteTopicState(name=name) for name in request.topic_names]
-    results: dict[tuple[str | None, UUID], DeletableTopicResult] = {}
-
-    def reply() -> AfterFlush:
-        return AfterFlush(DeleteTopicsResponse(responses=list(results.values())), services.catalog.flush_ticket())
-
-    return in_turns(_delete_each(states, context, results), reply, services)
+    response = DeleteTopicsResponse()
+    return answer_in_turns(_delete_each(states, response, context), response, services.catalog.flush_ticket, services)
 
 
-def _delete_each(
-    states: list[DeleteTopicState],
-    context: RequestContext,
-    results: dict[tuple[str | None, UUID], DeletableTopicResult],
-) -> Steps:
+def _delete_each(states: list[DeleteTopicState], response: DeleteTopicsResponse, context: RequestContext) -> Steps:
     services, catalog = context.services, context.services.catalog
     doubtful = _named_twice(states, catalog)
+    results: dict[tuple[str | None, UUID], DeletableTopicResult] = {}
     for state in states:
         try:
             if not services.settings.delete_topic_enable:
@@ -68,6 +61,7 @@ def _delete_each(
             )
         results[state.name, state.topic_id] = result
         yield STEPS_PER_TOPIC
+    response.responses = list(results.values())
 
 
 def _identity(state: DeleteTopicState, catalog: Catalog) -> UUID | str:

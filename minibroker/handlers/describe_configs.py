@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from minibroker.config.describe import ConfigEntry
 from minibroker.handlers.config_resources import ResourceType, check_broker_name, find_resource
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext, Services
+from minibroker.handlers.context import Reply, RequestContext, Services
 from minibroker.handlers.loggers import logger_levels
-from minibroker.handlers.turns import Room, Steps, in_turns
+from minibroker.handlers.turns import Room, Steps, answer_in_turns
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.describe_configs import (
     DescribeConfigsRequest,
@@ -37,11 +37,8 @@ def handle(request: DescribeConfigsRequest, context: RequestContext) -> Reply:
     """Describe every resource; one that does not exist is its own matter alone."""
     services = context.services
     results: list[DescribeConfigsResult] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(DescribeConfigsResponse(results=results), services.catalog.flush_ticket())
-
-    return in_turns(_fill(results, request, services), reply, services, services.long_answers)
+    response, ticket = DescribeConfigsResponse(results=results), services.catalog.flush_ticket
+    return answer_in_turns(_fill(results, request, services), response, ticket, services, services.long_answers)
 
 
 def _fill(results: list[DescribeConfigsResult], request: DescribeConfigsRequest, services: Services) -> Steps:

@@ -15,8 +15,8 @@ from minibroker.coordinator.group_coordinator import GroupCoordinator
 from minibroker.groups.classic import ClassicGroup
 from minibroker.groups.states import State
 from minibroker.handlers.authorized import GROUP_OPERATIONS
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Room, Steps, code_of_rest, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Room, Steps, answer_in_turns, code_of_rest
 from minibroker.protocol.errors import GroupIdNotFound, KafkaError
 from minibroker.protocol.messages.describe_groups import (
     DescribedGroup,
@@ -33,11 +33,8 @@ def handle(request: DescribeGroupsRequest, context: RequestContext) -> Reply:
     """Describe the groups, in the order in which they are asked for."""
     services = context.services
     groups: list[DescribedGroup] = []
-
-    def reply() -> AfterFlush:
-        return AfterFlush(DescribeGroupsResponse(groups=groups), services.coordinator.topic.last_ticket())
-
-    return in_turns(_fill(groups, request, context), reply, services, services.long_answers)
+    response, ticket = DescribeGroupsResponse(groups=groups), services.coordinator.topic.last_ticket
+    return answer_in_turns(_fill(groups, request, context), response, ticket, services, services.long_answers)
 
 
 def _fill(groups: list[DescribedGroup], request: DescribeGroupsRequest, context: RequestContext) -> Steps:

@@ -9,8 +9,8 @@ from typing import Final
 
 from minibroker.groups.machine import GroupMachine
 from minibroker.groups.states import State
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.messages.list_groups import ListedGroup, ListGroupsRequest, ListGroupsResponse
 
 CLASSIC: Final = "classic"
@@ -21,12 +21,8 @@ def handle(request: ListGroupsRequest, context: RequestContext) -> Reply:
     services = context.services
     services.coordinator.check_all_available()
     response = ListGroupsResponse()
-
-    def reply() -> AfterFlush:
-        return AfterFlush(response, services.coordinator.topic.last_ticket())
-
     steps = _list(request, response, services.coordinator.machine)
-    return in_turns(steps, reply, services, services.long_answers)
+    return answer_in_turns(steps, response, services.coordinator.topic.last_ticket, services, services.long_answers)
 
 
 def _list(request: ListGroupsRequest, response: ListGroupsResponse, machine: GroupMachine) -> Steps:

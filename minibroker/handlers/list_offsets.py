@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
+from minibroker.handlers.context import Reply, RequestContext
 from minibroker.handlers.leader_epoch import check_leader_epoch
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import KafkaError
 from minibroker.protocol.messages.list_offsets import (
     ListOffsetsPartition,
@@ -39,11 +39,8 @@ def handle(request: ListOffsetsRequest, context: RequestContext) -> Reply:
     """Look every partition up."""
     topics: list[ListOffsetsTopicResponse] = []
     tickets = [0]
-
-    def reply() -> AfterFlush:
-        return AfterFlush(ListOffsetsResponse(topics=topics), max(tickets))
-
-    return in_turns(_fill(topics, tickets, request, context), reply, context.services)
+    steps, response = _fill(topics, tickets, request, context), ListOffsetsResponse(topics=topics)
+    return answer_in_turns(steps, response, lambda: max(tickets), context.services)
 
 
 def _fill(

@@ -11,11 +11,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from minibroker.groups.offsets import committed_offset
 from minibroker.groups.records import OffsetRecord
 from minibroker.groups.requests import Caller
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_commit import (
     OffsetCommitRequest,
@@ -34,11 +36,8 @@ def handle(request: OffsetCommitRequest, context: RequestContext) -> Reply:
     """Store what can be stored, and say of each partition whether it was."""
     services = context.services
     response = OffsetCommitResponse()
-
-    def reply() -> AfterFlush:
-        return AfterFlush(response, services.coordinator.ticket(request.group_id))
-
-    return in_turns(_commit(request, response, context), reply, services, services.long_answers)
+    ticket = partial(services.coordinator.ticket, request.group_id)
+    return answer_in_turns(_commit(request, response, context), response, ticket, services, services.long_answers)
 
 
 def _commit(request: OffsetCommitRequest, response: OffsetCommitResponse, context: RequestContext) -> Steps:

@@ -6,10 +6,11 @@ broker cannot know what they read: nothing of theirs is deleted (NON_EMPTY_GROUP
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Steps, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Steps, answer_in_turns
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_delete import (
     OffsetDeleteRequest,
@@ -27,11 +28,8 @@ def handle(request: OffsetDeleteRequest, context: RequestContext) -> Reply:
     """Delete what may be deleted, all of it or nothing. Raises the errors that concern the whole group."""
     services = context.services
     response = OffsetDeleteResponse()
-
-    def reply() -> AfterFlush:
-        return AfterFlush(response, services.coordinator.ticket(request.group_id))
-
-    return in_turns(_delete(request, response, context), reply, services, services.long_answers)
+    ticket = partial(services.coordinator.ticket, request.group_id)
+    return answer_in_turns(_delete(request, response, context), response, ticket, services, services.long_answers)
 
 
 def _delete(request: OffsetDeleteRequest, response: OffsetDeleteResponse, context: RequestContext) -> Steps:

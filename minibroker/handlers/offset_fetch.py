@@ -18,8 +18,8 @@ from typing import Final
 
 from minibroker.groups.image import TopicOffsets
 from minibroker.groups.records import CommittedOffset
-from minibroker.handlers.context import AfterFlush, Reply, RequestContext
-from minibroker.handlers.turns import Room, Steps, code_of_rest, in_turns
+from minibroker.handlers.context import Reply, RequestContext
+from minibroker.handlers.turns import Room, Steps, answer_in_turns, code_of_rest
 from minibroker.protocol.errors import ErrorCode, KafkaError
 from minibroker.protocol.messages.offset_fetch import (
     OffsetFetchRequest,
@@ -46,13 +46,13 @@ def handle(request: OffsetFetchRequest, context: RequestContext) -> Reply:
     several = context.version >= GROUPS_FROM
     group_ids = [group.group_id for group in request.groups] if several else [request.group_id]
 
-    def reply() -> AfterFlush:
+    def ticket() -> int:
         coordinator = services.coordinator
-        ticket = coordinator.ticket(group_ids[0]) if len(group_ids) == 1 else coordinator.topic.last_ticket()
-        return AfterFlush(response, max(ticket, services.catalog.flush_ticket()))  # a deletion may have hidden some
+        of_groups = coordinator.ticket(group_ids[0]) if len(group_ids) == 1 else coordinator.topic.last_ticket()
+        return max(of_groups, services.catalog.flush_ticket())  # a deletion may have hidden some
 
     steps = _fetch_groups(request, response, context) if several else _fetch_one(request, response, context)
-    return in_turns(steps, reply, services, services.long_answers)
+    return answer_in_turns(steps, response, ticket, services, services.long_answers)
 
 
 def _fetch_groups(request: OffsetFetchRequest, response: OffsetFetchResponse, context: RequestContext) -> Steps:

@@ -42,6 +42,13 @@ def in_turns(
     return reply() if paused is None else _go_on(paused, steps, reply, services.workers, alone)
 
 
+def answer_in_turns(
+    steps: Steps, response: Any, ticket: Callable[[], int], services: Services, alone: trio.Lock | None = None
+) -> Reply:
+    """The same for a response that `steps` fill: it is sent once round `ticket`, as of their end, is durable."""
+    return in_turns(steps, lambda: AfterFlush(response, ticket()), services, alone)
+
+
 async def _go_on(
     paused: Step,
     steps: Steps,
