@@ -76,7 +76,7 @@ def open_log(
         # Perhaps by a recovery that was killed: the log may look like its checkpoint, but what was cut must not return.
         fs.sync_directory(directory)
     if topic_id is None:
-        topic_id = _read_topic_id(fs, directory)
+        topic_id = topic_id_in(fs, directory) or uuid.UUID(int=0)  # only who knows the topic can tell then
     if checkpoint is not None and checkpoint.topic_id not in (None, topic_id):
         checkpoint = NEVER_CHECKPOINTED
     bases = _remove_empty(fs, directory, sizes, checkpoint)
@@ -102,20 +102,17 @@ def open_log(
     return _Recovery(recovered, known, bases).run(make, topic_id), report
 
 
-def _read_topic_id(fs: FileSystem, directory: str) -> uuid.UUID:
-    """From `partition.metadata`; the nil id if that is lost, for only who knows the topic can tell then."""
-    try:
-        found = decode_partition_metadata(fs.read(f"{directory}/{PARTITION_METADATA}"))
-    except (MissingFile, Unreadable):
-        found = None
-    return found or uuid.UUID(int=0)
+def topic_id_in(fs: FileSystem, directory: str) -> uuid.UUID | None:
+    """From `partition.metadata`; None if that is missing, damaged, or cannot be read. Raises other StorageErrors."""
+    content = _content_of(fs, f"{directory}/{PARTITION_METADATA}")
+    return None if content is None else decode_partition_metadata(content)
 
 
-def _is(fs: FileSystem, path: str, content: bytes) -> bool:
+def _content_of(fs: FileSystem, path: str) -> bytes | None:
     try:
-        return fs.read(path) == content
+        return fs.read(path)
     except (MissingFile, Unreadable):
-        return False
+        return None
 
 
 def _remove_empty(fs: FileSystem, directory: str, sizes: dict[str, int], checkpoint: LogCheckpoint | None) -> list[int]:
@@ -201,7 +198,7 @@ class _Recovery:
         """Write the topic's id again; in place only over itself, for a torn write could make another id of it."""
         recovered, content = self.log, encode_partition_metadata(topic_id)
         path = f"{recovered.directory}/{PARTITION_METADATA}"
-        if _is(recovered.fs, path, content):
+        if _content_of(recovered.fs, path) == content:
             file = recovered.fs.open(path)
             file.pwrite(content, 0)
             recovered.files.append(file)

@@ -23,20 +23,20 @@ from minibroker.config.topic_settings import TopicSettings, resolve
 from minibroker.protocol.errors import KafkaStorageError
 from minibroker.records.record import read_records
 from minibroker.storage.directory import DataDirectory
-from minibroker.storage.errors import CorruptLog, DiskFull, MissingFile, StorageError, SyncFailed, Unreadable
+from minibroker.storage.errors import CorruptLog, DiskFull, StorageError, SyncFailed
 from minibroker.storage.files import (
     DELETE,
     PARTITION_METADATA,
     STRAY,
-    decode_partition_metadata,
     encode_partition_metadata,
     hidden_name,
     parse_deleted_name,
     partition_name,
 )
 from minibroker.storage.filesystem import FileSystem, replace_file
-from minibroker.storage.log import Log
+from minibroker.storage.log import FlushPoint, Log
 from minibroker.storage.log_checkpoint import ORIGIN, LogCheckpoint
+from minibroker.storage.recovery import topic_id_in
 from minibroker.storage.segment import Segment
 from minibroker.storage.settings import LogSettings
 from minibroker.storage.tail import RecoveryReport
@@ -149,7 +149,7 @@ class Data:
     def _open_log(self, name: str, path: str, topic_id: UUID, policy: LogSettings) -> Log:
         now_ms = self.clock.now_ms()
         if self.fs.exists(path):
-            checkpoint, found = self.directory.checkpoint.of(name), self._topic_id_in(path)
+            checkpoint, found = self.directory.checkpoint.of(name), topic_id_in(self.fs, path)
             if self._belongs(topic_id, found, checkpoint):
                 if found != topic_id:
                     with contextlib.suppress(DiskFull):  # the next start tries again
@@ -185,9 +185,9 @@ class Data:
     def _flush_recovered(self) -> None:
         """Let go of the descriptors of what is recovered: there may be more logs than descriptors. Raises SyncFailed."""
         logs, self._recovered = self._recovered, []
-        points = [(log, point) for log in logs if (point := log.begin_flush()) is not None]
-        InlineSyncer(self.fs).try_sync_now([point for _, point in points])
-        for log, point in points:
+        flushes = _begin_flushes(logs)
+        InlineSyncer(self.fs).try_sync_now([point for _, point in flushes])
+        for log, point in flushes:
             log.complete_flush(point)
             log.active.rest()
 
@@ -199,12 +199,6 @@ class Data:
             return True
         known = {found, checkpoint.topic_id if checkpoint is not None else None} - {None}
         return topic_id in known or not known  # without any, its name is all there is to go by
-
-    def _topic_id_in(self, path: str) -> UUID | None:
-        try:
-            return decode_partition_metadata(self.fs.read(f"{path}/{PARTITION_METADATA}"))
-        except (MissingFile, Unreadable):
-            return None
 
     def _move_away(self, name: str, topic_id: UUID | None) -> None:
         """Take a directory out of sight: to be removed if its topic is known to be deleted, else set aside.
@@ -240,7 +234,7 @@ class Data:
             name = partition_name(topic, index)
             if name not in known:
                 try:
-                    self._move_away(name, self._topic_id_in(f"{self.directory.path}/{name}"))
+                    self._move_away(name, topic_id_in(self.fs, f"{self.directory.path}/{name}"))
                 except StorageError as error:
                     logger.error("no topic owns the directory %s, which stays where it is: %s", name, error)
 
@@ -351,8 +345,12 @@ def _replay(log: Log, state: MetadataState) -> None:
 
 async def _flush(flusher: Flusher, logs: Sequence[Log]) -> None:
     """Sync what recovery found or made. Raises SyncFailed."""
-    flushes = [(log, point) for log in logs if log.failure is None and (point := log.begin_flush()) is not None]
+    flushes = _begin_flushes(logs)
     if flushes:
         await flusher.syncer.sync([point for _, point in flushes])
         for log, point in flushes:
             log.complete_flush(point)
+
+
+def _begin_flushes(logs: Sequence[Log]) -> list[tuple[Log, FlushPoint]]:
+    return [(log, point) for log in logs if log.failure is None and (point := log.begin_flush()) is not None]
