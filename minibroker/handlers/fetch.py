@@ -43,6 +43,7 @@ from minibroker.protocol.messages.fetch import (
 )
 from minibroker.storage.errors import StorageError
 from minibroker.storage.reading import FileSlice
+from minibroker.topics.catalog import at_once
 from minibroker.topics.partition import Partition
 
 READ_COMMITTED = 1
@@ -108,13 +109,7 @@ class _Fetch:
 
     def read(self) -> tuple[FetchResponse, bool]:
         """Return the response as of now, and whether it need not wait for more."""
-        reading = self._reading()
-        try:
-            while True:
-                next(reading)
-        except StopIteration as end:
-            result: tuple[FetchResponse, bool] = end.value
-            return result
+        return at_once(self._reading())
 
     async def _read_in_turns(self) -> tuple[FetchResponse, bool]:
         """The same of many partitions: others have their turn meanwhile."""
@@ -128,7 +123,7 @@ class _Fetch:
                 result: tuple[FetchResponse, bool] = end.value
                 return result
 
-    def _reading(self) -> Generator[None, None, tuple[FetchResponse, bool]]:
+    def _reading(self) -> Generator[int, None, tuple[FetchResponse, bool]]:
         self.unchecked = []
         left = min(self.request.max_bytes, self.services.settings.fetch_max_bytes)
         found = 0
@@ -149,7 +144,7 @@ class _Fetch:
                 partitions.append(data)
                 looked += 1
                 if not looked % TURN_PARTITIONS:
-                    yield
+                    yield TURN_PARTITIONS
             topics.append(FetchableTopicResponse(topic=topic.topic, topic_id=topic.topic_id, partitions=partitions))
         done = failed or found >= self.request.min_bytes or not self.request.topics
         return FetchResponse(responses=topics), done

@@ -194,7 +194,7 @@ class Catalog:
 
     def create_topic(self, name: str, partitions: int, configs: Mapping[str, str] | None = None) -> Topic:
         """Make a topic at once. Raises what `making_topic` does."""
-        return _at_once(self.making_topic(name, partitions, configs))
+        return at_once(self.making_topic(name, partitions, configs))
 
     def making_topic(
         self, name: str, partitions: int, configs: Mapping[str, str] | None = None
@@ -249,7 +249,7 @@ class Catalog:
 
     def create_partitions(self, name: str, total: int) -> None:
         """Let a topic have `total` partitions at once. Raises what `making_more_partitions` does."""
-        _at_once(self.making_more_partitions(name, total))
+        at_once(self.making_more_partitions(name, total))
 
     def making_more_partitions(self, name: str, total: int) -> Generator[int, None, None]:
         """Let a topic have `total` partitions, in steps, of which the last one does all or nothing.
@@ -419,7 +419,8 @@ class Catalog:
             )
 
 
-def _at_once(steps: Generator[int, None, T]) -> T:
+def at_once(steps: Generator[int, None, T]) -> T:
+    """Take all steps, one after the other; what comes of them."""
     while True:
         try:
             next(steps)
