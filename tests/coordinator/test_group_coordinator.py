@@ -466,20 +466,30 @@ async def test_offsets_of_a_topic_that_is_gone_are_deleted_at_start(autojump_clo
         assert replayed(rig) == rig.coordinator.machine.image
 
 
+async def committed_for_two(of_t: int, of_u: int) -> SimulatedDisk:
+    """What a kill leaves of a broker with a topic `u` beside `t`, and an offset committed for each."""
+    async with open_rig() as rig:
+        rig.services.catalog.create_topic("u", 1)
+        await rig.commit(of_t)
+        await rig.commit(of_u, topic="u")
+        return rig.disk.restarted()
+
+
+async def load_groups(rig: Rig) -> None:
+    """What a coordinator that runs does first."""
+    for index, partition in enumerate(rig.coordinator.topic.partitions()):
+        await rig.coordinator._load(index, partition)
+
+
 @pytest.mark.parametrize("loaded", [False, True])
 async def test_a_deletion_that_is_lost_takes_no_offsets(autojump_clock: MockClock, loaded: bool) -> None:
     """Of a topic that a power cut brings back; that they are gone is told only once they are."""
-    async with open_rig() as rig:
-        rig.services.catalog.create_topic("u", 1)
-        await rig.commit(1)
-        await rig.commit(2, topic="u")
-        disk = rig.disk.restarted()
+    disk = await committed_for_two(1, 2)
     async with open_rig(disk, run=loaded) as rig:
         rig.syncer.gate = trio.Event()
         rig.services.catalog.delete_topic("u")
         if not loaded:
-            for index, partition in enumerate(rig.coordinator.topic.partitions()):
-                await rig.coordinator._load(index, partition)
+            await load_groups(rig)
         with trio.move_on_after(60):
             await rig.committed()
             pytest.fail("offsets were told to be gone before that was durable")
@@ -496,19 +506,14 @@ async def test_a_deletion_that_is_lost_takes_no_offsets(autojump_clock: MockCloc
 @pytest.mark.parametrize("killed", [False, True])
 async def test_offsets_do_not_hold_for_a_namesake(autojump_clock: MockClock, killed: bool) -> None:
     """Of a topic that is deleted and made again while groups are loaded, also if the broker is killed before they are."""
-    async with open_rig() as rig:
-        rig.services.catalog.create_topic("u", 1)
-        await rig.commit(1)
-        await rig.commit(100, topic="u")
-        disk = rig.disk.restarted()
+    disk = await committed_for_two(1, 100)
     async with open_rig(disk, run=False) as rig:
         rig.services.catalog.delete_topic("u")
         await rig.services.flusher.drain()
         rig.services.catalog.create_topic("u", 1)
         await rig.services.flusher.drain()
         if not killed:
-            for index, partition in enumerate(rig.coordinator.topic.partitions()):
-                await rig.coordinator._load(index, partition)
+            await load_groups(rig)
             assert rig.coordinator.machine.image.offsets_of("g").keys() == {"t"}
         disk = rig.disk.restarted()
     for committed in ({("t", 0): 1}, {("t", 0): 1, ("u", 0): 2}):
